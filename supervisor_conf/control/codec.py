@@ -12,10 +12,10 @@ from __future__ import annotations
 import json
 import struct
 import types
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
-from typing import Any, Final, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
 from supervisor_conf.control import messages
 
@@ -119,7 +119,7 @@ def _refuse_constant(name: str) -> float:
 
 def _build(shape: type[Any], read: dict[str, Any], where: str) -> Any:
     values = {}
-    for field in _fields(shape):
+    for field in _fields()[shape]:
         if field.name in read:
             values[field.name] = _value(field.hint, read[field.name], f"{where}.{field.name}")
         elif field.required:
@@ -185,7 +185,7 @@ def _hint_name(hint: Any) -> str:
 
 
 def _plain_fields(message: Any) -> dict[str, Any]:
-    return {field.name: _plain(getattr(message, field.name)) for field in _fields(type(message))}
+    return {field.name: _plain(getattr(message, field.name)) for field in _fields()[type(message)]}
 
 
 def _plain(value: Any) -> Any:
@@ -200,20 +200,22 @@ def _plain(value: Any) -> Any:
 
 @cache
 def _kinds() -> dict[str, type[Any]]:
-    return {shape.__name__: shape for shape in _message_types(vars(messages).values())}
+    return {shape.__name__: shape for shape in _dataclasses(vars(messages).values())}
 
 
-def _message_types(values: Iterable[object]) -> Iterable[type[Any]]:
+@cache
+def _fields() -> dict[type[Any], tuple[_Field, ...]]:
+    return {shape: tuple(_fields_of(shape)) for shape in _kinds().values()}
+
+
+def _dataclasses(values: Iterable[object]) -> Iterable[type[Any]]:
     for value in values:
         if isinstance(value, type) and is_dataclass(value) and value.__module__ == messages.__name__:
             yield value
 
 
-@cache
-def _fields(shape: Hashable) -> tuple[_Field, ...]:
-    shape_type = cast("type[Any]", shape)
-    hints = get_type_hints(shape_type)
-    return tuple(
-        _Field(field.name, hints[field.name], field.default is MISSING and field.default_factory is MISSING)
-        for field in fields(shape_type)
-    )
+def _fields_of(shape: type[Any]) -> Iterable[_Field]:
+    hints = get_type_hints(shape)
+    for field in fields(shape):
+        required = field.default is MISSING and field.default_factory is MISSING
+        yield _Field(field.name, hints[field.name], required)
