@@ -1,0 +1,87 @@
+"""Our own events (plugin, keeper, workers): JSON lines in one file that all of them append to.
+
+    {"time":"2026-11-23T01:02:03.456Z","level":"info","event":"app.spawned","process":"plugin","by":7,"app":"shop"}
+
+One line is one `write(2)` on a descriptor opened with O_APPEND, so lines of several processes never mix and
+nothing takes a lock (structlog's own file loggers do, which must not happen across a fork or under gevent).
+A log that cannot be written (a full disk) loses lines; it never stops the process that wants to log.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+Event = MutableMapping[str, Any]
+
+
+class _LineWriter:
+    """The innermost logger of structlog: every level's method writes the rendered line."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def msg(self, line: str) -> None:
+        data = line.encode("utf-8", "backslashreplace") + b"\n"
+        try:
+            os.write(self._fd, data)
+        except OSError:
+            # There is nowhere left to say that the log cannot be written.
+            pass
+
+    debug = info = warning = warn = error = critical = exception = failure = fatal = log = msg
+
+
+def open_event_log(fd: int, *, process: str = "") -> Any:
+    """A logger of its own on `fd`, whatever the global configuration of structlog is."""
+    logger = structlog.wrap_logger(
+        _LineWriter(fd),
+        processors=_processors(),
+        wrapper_class=structlog.make_filtering_bound_logger("debug"),
+        context_class=dict,
+    )
+    return logger.bind(process=process) if process else logger.bind()
+
+
+def configure(fd: int, *, process: str) -> None:
+    """Let `structlog.get_logger()` of this process write to `fd`; `process` is in every line."""
+    structlog.configure(
+        processors=_processors(process),
+        wrapper_class=structlog.make_filtering_bound_logger("debug"),
+        context_class=dict,
+        logger_factory=lambda *_: _LineWriter(fd),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _processors(process: str = "") -> list[Any]:
+    def name_process(_: Any, __: str, event: Event) -> Event:
+        if process:
+            event.setdefault("process", process)
+        event.setdefault("by", os.getpid())
+        return event
+
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        structlog.processors.format_exc_info,
+        name_process,
+        _render,
+    ]
+
+
+_FIRST = ("time", "level", "event", "process")
+
+
+def _render(_: Any, __: str, event: Event) -> str:
+    """Known fields first, so that a line can be read; what JSON does not know is shown by its repr."""
+    ordered = {name: event.pop(name) for name in _FIRST if name in event}
+    ordered.update(event)
+    return json.dumps(ordered, ensure_ascii=False, separators=(",", ":"), default=repr)
