@@ -1,0 +1,315 @@
+"""Which fields cross the front, in both directions (RFC 9110 7.6), and what the front adds.
+
+One pass over the list: a field's *key* is its name in lower case with every byte that is no letter or digit
+read as `-`, since CGI-like gateways (WSGI's HTTP_ variables, Apache's mod_cgi) cannot tell such names apart.
+The key is looked up in a table; all it does not name crosses verbatim, in order, repeated fields included.
+
+*Framing stays with whoever frames*: `request_fields` takes Content-Length and Transfer-Encoding out, the
+caller writes what it sends. `response_fields` takes out Transfer-Encoding alone: Content-Length is what HEAD
+and 304 answers say of a body that does not come; a caller that frames anew drops it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+Fields = list[tuple[bytes, bytes]]
+"""Names as received, values without white space around them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The peer of a visitor's connection. `address` is "" (and `port` 0) on a Unix socket."""
+
+    address: str
+    port: int
+    scheme: str  # "http" | "https", of this connection
+
+
+TOKEN_NAME = b"MS-ASPNETCORE-TOKEN"
+
+_FOLD = bytes(c if chr(c).isalnum() and c < 128 else ord("-") for c in bytes(range(256)).lower())
+
+# Never from a client, never to a client; the prefix has no dash at its end, as ANCM's.
+_OURS = b"ms-aspnetcore"
+# Believed from a trusted proxy alone.
+_FORWARDED_PREFIXES = (b"x-forwarded", b"x-original-")
+
+
+class _Act(Enum):
+    """What becomes of a field."""
+
+    DROP = auto()
+    CONNECTION = auto()  # dropped, and drops what it names
+    FORWARDED = auto()  # dropped unless the peer is trusted
+    TE = auto()  # `trailers` alone crosses (RFC 9110 10.1.4)
+    HOST = auto()
+    EXPECT = auto()  # RFC 9110 10.1.1: to be ignored in HTTP/1.0
+
+
+_REQUEST_ACTS = {
+    b"connection": _Act.CONNECTION,
+    b"keep-alive": _Act.DROP,
+    b"proxy-connection": _Act.DROP,
+    b"transfer-encoding": _Act.DROP,
+    b"content-length": _Act.DROP,
+    b"upgrade": _Act.DROP,
+    b"http2-settings": _Act.DROP,  # h2c upgrades are not offered, see `upgrade_of`
+    b"te": _Act.TE,
+    b"proxy-authorization": _Act.DROP,  # RFC 9110 11.7.2: for the next proxy, and that is us
+    b"proxy": _Act.DROP,  # becomes HTTP_PROXY in CGI-like apps (CVE-2016-5385)
+    b"forwarded": _Act.FORWARDED,
+    b"x-request-id": _Act.DROP,  # see `request_id_of`
+    b"host": _Act.HOST,
+    b"expect": _Act.EXPECT,
+}
+
+_RESPONSE_ACTS = {
+    b"connection": _Act.CONNECTION,
+    b"keep-alive": _Act.DROP,
+    b"proxy-connection": _Act.DROP,
+    b"transfer-encoding": _Act.DROP,
+    b"upgrade": _Act.DROP,
+    b"te": _Act.DROP,
+    b"proxy-authenticate": _Act.DROP,  # RFC 9110 11.7.1: a proxy's word to its client; an app is none
+    b"proxy-authentication-info": _Act.DROP,
+}
+
+# RFC 9110 7.6.1: a Connection option must not name a field meant for all recipients. A client that does so
+# wants the app to miss what the front has seen (or the other way about), so these names count for nothing in
+# Connection.
+_NEVER_NOMINATED = frozenset(
+    b"host content-length content-type content-encoding content-range content-disposition content-language "
+    b"authorization cookie set-cookie cache-control expect max-forwards trailer via date location vary etag "
+    b"www-authenticate forwarded origin".split()
+)
+# What Connection ordinarily says; the fields of these names are dropped anyway.
+_OWN_OPTIONS = frozenset({b"close", b"keep-alive", b"upgrade", b"te"})
+
+# RFC 9110 6.5.1: not in trailers what frames, routes, modifies, authenticates or describes the message.
+_NEVER_TRAILERS = frozenset(
+    b"transfer-encoding content-length host connection keep-alive proxy-connection upgrade "
+    b"http2-settings te trailer cache-control expect max-forwards pragma range if-match if-none-match "
+    b"if-modified-since if-unmodified-since if-range authorization proxy-authorization "
+    b"proxy-authenticate proxy-authentication-info www-authenticate authentication-info cookie "
+    b"set-cookie age expires date location retry-after vary warning etag last-modified content-encoding "
+    b"content-type content-range content-location forwarded via proxy x-request-id".split()
+)
+
+# ------------------------------------------------------------------------------------------------------------
+# Both ways
+
+
+def _key(name: bytes) -> bytes:
+    return name.translate(_FOLD)
+
+
+def connection_tokens(fields: Fields) -> frozenset[bytes]:
+    """The options of all Connection fields, in lower case."""
+    return _options(value for name, value in fields if name.lower() == b"connection")
+
+
+def _options(values: Iterable[bytes]) -> frozenset[bytes]:
+    """The members of comma-separated lists (RFC 9110 5.6.1), lower case; empty members count for nothing."""
+    members = b",".join(values).lower().split(b",")
+    return frozenset(member.strip(b" \t") for member in members) - {b""}
+
+
+def wants_close(http_version: bytes, fields: Fields) -> bool:
+    """Whether the connection ends after this message (RFC 9112 9.3). `http_version`: b"1.1" or b"1.0"."""
+    options = connection_tokens(fields)
+    if b"close" in options:
+        return True
+    return http_version < b"1.1" and b"keep-alive" not in options
+
+
+def expects_continue(http_version: bytes, fields: Fields) -> bool:
+    """Whether the client waits for 100 before its body (RFC 9110 10.1.1)."""
+    values = (value for name, value in fields if name.lower() == b"expect")
+    return http_version >= b"1.1" and b"100-continue" in _options(values)
+
+
+def upgrade_of(http_version: bytes, fields: Fields) -> bytes | None:
+    """The Upgrade value that may cross: the protocols a message offers to switch to, or None.
+
+    HTTP itself (h2c) and TLS are left out, as RFC 9110 7.8 lets us: what follows such a 101 is requests that
+    this front would never see, token and forwarded fields of the client's choice included.
+    """
+    if http_version < b"1.1" or b"upgrade" not in connection_tokens(fields):
+        return None
+    values = b",".join(value for name, value in fields if name.lower() == b"upgrade")
+    offered = (protocol.strip(b" \t") for protocol in values.split(b","))
+    return b", ".join(p for p in offered if p and not _SPEAKS_HTTP.match(p)) or None
+
+
+_SPEAKS_HTTP = re.compile(rb"(?:h2c?|h3|http|tls)(?![0-9a-z-])", re.IGNORECASE)
+
+
+def _without_nominated(fields: Fields, nominated: frozenset[bytes]) -> Fields:
+    """Less what Connection names (RFC 9110 7.6.1)."""
+    if nominated <= _OWN_OPTIONS:
+        return fields
+    keys = {_key(option) for option in nominated} - _NEVER_NOMINATED
+    names = {key for key in keys if not key.startswith(_FORWARDED_PREFIXES)}
+    return [pair for pair in fields if _key(pair[0]) not in names]
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Requests
+
+
+def request_fields(
+    fields: Fields,
+    *,
+    caller: Caller,
+    host: bytes,
+    token: bytes,
+    request_id: bytes,
+    upgrade: bytes | None = None,
+    forwarded_for_port: bool = False,
+    trusted: bool = False,
+    via: bytes = b"",
+    http_version: bytes = b"1.1",
+) -> Fields:
+    """What the app is told; the strict reader has passed the head. No framing (see the module's docstring).
+
+    `host`: the Host received, the authority of an absolute-form target, or for an HTTP/1.0 request with
+    neither the address it came to. `upgrade`: what `upgrade_of` said, if the request is to be sent as one.
+    `http_version`: the client's. `trusted`: the peer is one of `trusted_proxies`: its X-Forwarded-* are
+    passed as they are, its own address is not appended, so that the last X-Forwarded-For entry is the client
+    it speaks for.
+    """
+    kept, connections, names_host = _kept_of_request(fields, trusted, http_version)
+    options = _options(connections)
+    crossing = _without_nominated(kept, options) if options else kept
+    if not names_host:
+        crossing.insert(0, (b"Host", host or b"localhost"))
+    crossing += _hop_fields(fields, upgrade)
+    if via:
+        crossing.append((b"Via", http_version + b" " + via))
+    crossing += _forwarded_fields(crossing if trusted else [], caller, host, forwarded_for_port)
+    crossing.append((b"X-Request-ID", request_id))
+    crossing.append((TOKEN_NAME, token))
+    return crossing
+
+
+def _kept_of_request(fields: Fields, trusted: bool, http_version: bytes) -> tuple[Fields, list[bytes], bool]:
+    """What may cross, the Connection values, and whether there is a Host."""
+    kept: Fields = []
+    connections: list[bytes] = []
+    names_host = False
+    for pair in fields:
+        key = pair[0].translate(_FOLD)
+        act = _REQUEST_ACTS.get(key)
+        if act is None:
+            if _is_crossing(pair[0], key, trusted):
+                kept.append(pair)
+        elif act is _Act.HOST:
+            names_host = True
+            kept.append(pair)
+        elif act is _Act.CONNECTION:
+            connections.append(pair[1])
+        elif (act is _Act.EXPECT and http_version >= b"1.1") or (act is _Act.FORWARDED and trusted):
+            kept.append(pair)
+    return kept, connections, names_host
+
+
+def _is_crossing(name: bytes, key: bytes, trusted: bool) -> bool:
+    """A trusted proxy is believed by the exact name: it may have let a client's look-alike pass."""
+    if key.startswith(_FORWARDED_PREFIXES):
+        return trusted and name.lower() == key
+    return not key.startswith(_OURS)
+
+
+def _hop_fields(fields: Fields, upgrade: bytes | None) -> Fields:
+    """The fields of our own hop: Upgrade and TE, each named by Connection (RFC 9110 7.8, 10.1.4)."""
+    own: Fields = []
+    if upgrade:
+        own.append((b"Upgrade", upgrade))
+    if takes_trailers(fields):
+        own.append((b"TE", b"trailers"))
+    if own:
+        own.insert(0, (b"Connection", b", ".join(name for name, _ in own)))
+    return own
+
+
+def takes_trailers(fields: Fields) -> bool:
+    """Whether the sender reads trailers (RFC 9110 10.1.4)."""
+    return b"trailers" in _options(value for name, value in fields if name.lower() == b"te")
+
+
+def _forwarded_fields(said: Fields, caller: Caller, host: bytes, with_port: bool) -> Fields:
+    """X-Forwarded-For, -Proto and -Host, less those that a trusted peer has `said`."""
+    own = (
+        (b"X-Forwarded-For", forwarded_for(caller, with_port)),
+        (b"X-Forwarded-Proto", caller.scheme.encode("ascii")),
+        (b"X-Forwarded-Host", host),
+    )
+    names = {_key(name) for name, _ in said}
+    return [(name, value) for name, value in own if value and _key(name) not in names]
+
+
+def forwarded_for(caller: Caller, with_port: bool) -> bytes:
+    """`192.0.2.1`, `2001:db8::1`; with port (ANCM's way) `192.0.2.1:80`, `[2001:db8::1]:80`."""
+    if not caller.address:
+        return b"unix"
+    # A dual-stack socket shows IPv4 visitors as ::ffff:192.0.2.1; a zone means nothing on another machine.
+    address = (
+        caller.address.partition("%")[0].removeprefix("::ffff:") if _is_mapped(caller) else caller.address
+    )
+    address = address.partition("%")[0]
+    if not with_port:
+        return address.encode("ascii")
+    return (f"[{address}]:{caller.port}" if ":" in address else f"{address}:{caller.port}").encode("ascii")
+
+
+_SANE_ID = re.compile(rb"[0-9A-Za-z._:@/+=-]{1,128}")
+
+
+def request_id_of(fields: Fields) -> bytes | None:
+    """The X-Request-ID of a trusted peer, when there is one and it is fit for a log line."""
+    ids = [value for name, value in fields if name.lower() == b"x-request-id"]
+    return ids[0] if len(ids) == 1 and _SANE_ID.fullmatch(ids[0]) else None
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Responses and trailers
+
+
+def response_fields(
+    fields: Fields, *, via: bytes = b"", http_version: bytes = b"1.1", upgrade: bytes | None = None
+) -> Fields:
+    """What the client is told, for a response whose head the strict reader has passed.
+
+    `http_version`: the app's, for Via. `upgrade`: the Upgrade value of a 101, or of a 426 (RFC 9110 15.5.22
+    wants it); it is sent with `Connection: Upgrade`.
+    """
+    kept: Fields = []
+    connections: list[bytes] = []
+    for pair in fields:
+        key = pair[0].translate(_FOLD)
+        act = _RESPONSE_ACTS.get(key)
+        if act is None:
+            if not key.startswith(_OURS):
+                kept.append(pair)
+        elif act is _Act.CONNECTION:
+            connections.append(pair[1])
+    options = _options(connections)
+    crossing = _without_nominated(kept, options) if options else kept
+    if upgrade:
+        crossing += [(b"Connection", b"Upgrade"), (b"Upgrade", upgrade)]
+    if via:
+        crossing.append((b"Via", http_version + b" " + via))
+    return crossing
+
+
+def trailer_fields(fields: Fields) -> Fields:
+    """The trailers that may cross, either way (RFC 9110 6.5.1)."""
+    return [pair for pair in fields if _may_trail(_key(pair[0]))]
+
+
+def _may_trail(key: bytes) -> bool:
+    return key not in _NEVER_TRAILERS and not key.startswith((_OURS, *_FORWARDED_PREFIXES))
