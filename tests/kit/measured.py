@@ -1,0 +1,24 @@
+"""`python -m tests.kit.measured ARGS`: pytest with the coverage of every process the tests start.
+
+Workers of a front that root started are another user when they end: the folder for the data is open to all.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+
+
+def main() -> int:
+    """pytest's own exit status; its summary is the last thing printed."""
+    with tempfile.TemporaryDirectory(prefix="portico-coverage-") as folder:
+        os.chmod(folder, 0o1777)
+        environment = os.environ | {"COVERAGE_FILE": os.path.join(folder, "data")}
+        command = [sys.executable, "-m", "pytest", "--cov", "--cov-report=term", *sys.argv[1:]]
+        return subprocess.run(command, env=environment).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

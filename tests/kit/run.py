@@ -1,0 +1,305 @@
+"""`portico run` as a user types it: a real process in a process group of its own, nothing of it left."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import pwd
+import re
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tests.kit import procfs
+from tests.kit.client import Headers, Response, free_port, get
+from tests.kit.until import wait_until
+
+MARK = "PORTICO_TEST_RUN"  # carried by everything a run starts: how what survives it is recognised
+START_LIMIT = 30.0  # seconds until the URL must be announced
+STOP_LIMIT = 60.0  # seconds until a stopped run must be gone
+URL = re.compile(r"http://(?:127\.0\.0\.1|localhost|\[::1\]):\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who runs Portico, and with which virtual environment (one this person can read)."""
+
+    name: str
+    bin: Path  # the environment's folder of commands
+
+    @property
+    def uid(self) -> int:
+        return pwd.getpwnam(self.name).pw_uid
+
+    def popen_arguments(self) -> dict[str, Any]:
+        """What subprocess needs to become this person."""
+        if self.name == getpass.getuser():
+            return {}
+        entry = pwd.getpwnam(self.name)
+        return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """The tests' own environment, this person's commands first on the PATH."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PORTICO_")}
+        environment["PATH"] = f"{self.bin}:{environment.get('PATH', '/usr/bin:/bin')}"
+        environment.pop("PYTHONWARNINGS", None)  # the tests' strictness is not for users' apps
+        return environment | more
+
+    def owns(self, path: Path) -> None:
+        """Give a file or folder to this person."""
+        if self.popen_arguments():
+            os.chown(path, self.uid, -1)
+
+
+def myself() -> Person:
+    """Whoever runs the tests, with the environment they run in."""
+    return Person(getpass.getuser(), Path(sys.executable).parent)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A command that has ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        return self.out + self.err
+
+
+class PorticoRun:
+    """One `portico run` in `directory`.
+
+    with PorticoRun(directory, CONFIG) as run: …  starts it, waits for the URL it announces, stops it with
+    SIGTERM if it still runs, and asserts that nothing of it is left. `@PORT@` in CONFIG becomes a free port.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        config: str | None = None,
+        *,
+        arguments: Sequence[str] | None = None,
+        person: Person | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.directory = directory
+        self.person = person or myself()
+        self.mark = uuid.uuid4().hex
+        self.run_directory = directory / "run"
+        self.port = free_port()
+        if config is not None:
+            (directory / "portico.toml").write_text(config.replace("@PORT@", str(self.port)))
+        self.arguments = list(arguments) if arguments is not None else ["run"]
+        temporary = directory / "tmp"
+        temporary.mkdir(exist_ok=True)
+        for path in (directory, temporary):
+            self.person.owns(path)
+        self.environment = self.person.environment(TMPDIR=str(temporary), **{MARK: self.mark})
+        self.environment.update(environment or {})
+        self.url = ""
+        self._lines: list[str] = []
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reader: threading.Thread | None = None
+
+    # ------------------------------------------------------------------------------------- start and stop
+
+    def __enter__(self) -> PorticoRun:
+        self.launch()
+        try:
+            self.wait_for_url()
+        except BaseException:
+            self.kill_everything()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.show()
+        try:
+            if self.running:
+                self.process.send_signal(signal.SIGTERM)
+                self.wait_for_exit()
+            if error is None:
+                self.assert_nothing_left()
+        finally:
+            self.kill_everything()
+
+    def launch(self) -> None:
+        """Start the command; return at once."""
+        self._process = subprocess.Popen(
+            [str(self.person.bin / "portico"), *self.arguments],
+            cwd=self.directory,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            **self.person.popen_arguments(),
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "not launched"
+        return self._process
+
+    @property
+    def pid(self) -> int:
+        """The pid of `portico run`, which is supervisord's."""
+        return self.process.pid
+
+    @property
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    def wait_for_url(self) -> str:
+        def announced() -> str:
+            found = URL.search(self.output)
+            if not found and not self.running:
+                raise AssertionError(f"portico ended with {self.process.returncode}:\n{self.output}")
+            return found[0] if found else ""
+
+        self.url = wait_until(announced, "the URL on the terminal", START_LIMIT)
+        return self.url
+
+    def wait_for_exit(self, limit: float = STOP_LIMIT) -> int:
+        """The exit status; negative for a signal."""
+        try:
+            status = self.process.wait(limit)
+        except subprocess.TimeoutExpired:
+            self.show()
+            raise AssertionError(f"portico run still there {limit:g} s after it was told to end") from None
+        return status
+
+    def interrupt(self) -> None:
+        """Ctrl-C: the terminal sends SIGINT to the whole foreground process group."""
+        os.killpg(self.pid, signal.SIGINT)
+
+    # ------------------------------------------------------------------------------------- what is to be seen
+
+    @property
+    def output(self) -> str:
+        """What the terminal shows so far."""
+        return "".join(self._lines)
+
+    def wait_for_output(self, text: str) -> None:
+        wait_until(lambda: text in self.output, f"{text!r} on the terminal")
+
+    def get(self, target: str, headers: Headers | None = None) -> Response:
+        return get(self.url, target, headers)
+
+    def command(self, *arguments: str, limit: float = 30.0) -> Ended:
+        """A `portico` command beside the run, in the same folder, by the same person."""
+        return self.call(str(self.person.bin / "portico"), *arguments, limit=limit)
+
+    def call(self, *argv: str, limit: float = 30.0) -> Ended:
+        environment = {name: value for name, value in self.environment.items() if name != MARK}
+        done = subprocess.run(
+            argv,
+            cwd=self.directory,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=limit,
+            **self.person.popen_arguments(),
+        )
+        out, err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+        return Ended(done.returncode, out, err)
+
+    def supervisorctl(self, *arguments: str, limit: float = 60.0) -> Ended:
+        """Plain supervisorctl on the file that any supervisorctl can use."""
+        config = str(self.run_directory / "supervisord.conf")
+        return self.call(str(self.person.bin / "supervisorctl"), "-c", config, *arguments, limit=limit)
+
+    def app(self, *words: str, limit: float = 60.0) -> Ended:
+        """An `app` word through supervisorctl."""
+        config = str(self.run_directory / "supervisorctl.conf")
+        argv = [str(self.person.bin / "supervisorctl"), "-c", config, "app", *words]
+        return self.call(*argv, limit=limit)
+
+    def pid_of(self, process: str) -> int:
+        """The pid that `supervisorctl status` shows for a process, 0 when it does not run."""
+        status = self.supervisorctl("status").out
+        found = re.search(rf"^{re.escape(process)}\s+RUNNING\s+pid (\d+)", status, re.MULTILINE)
+        return int(found[1]) if found else 0
+
+    def workers(self) -> dict[str, int]:
+        """Name and pid of every worker that runs."""
+        status = self.supervisorctl("status").out
+        pairs = re.findall(r"^(portico-front:\S+)\s+RUNNING\s+pid (\d+)", status, re.MULTILINE)
+        return {name: int(pid) for name, pid in pairs}
+
+    def token_of(self, pid: int) -> str:
+        """The pairing token in a process's environment."""
+        return procfs.environ(pid).get("ASPNETCORE_TOKEN", "")
+
+    # ------------------------------------------------------------------------------------- what is left
+
+    def survivors(self) -> list[procfs.Process]:
+        """Every process that this run started, directly or not, and that still runs."""
+        mark, directory = f"{MARK}={self.mark}".encode(), str(self.directory)
+        return [
+            process
+            for process in procfs.processes()
+            if process.pid != os.getpid() and (mark in process.environ or directory in process.command)
+        ]
+
+    def sockets(self) -> list[Path]:
+        return [path for path in self.directory.rglob("*") if stat.S_ISSOCK(path.lstat().st_mode)]
+
+    def files(self) -> list[Path]:
+        """Every plain file below the folder: configuration, rendered files, logs, whatever was written."""
+        return [path for path in self.directory.rglob("*") if stat.S_ISREG(path.lstat().st_mode)]
+
+    def assert_nothing_left(self) -> None:
+        survivors = [f"{process.pid} {process.command}" for process in self.survivors()]
+        assert not survivors, "still running: " + "; ".join(survivors)
+        assert not self.sockets(), f"socket files left: {self.sockets()}"
+
+    def kill_everything(self) -> None:
+        """The test's own last will, whatever happened."""
+        deadline = time.monotonic() + 10
+        while survivors := self.survivors():
+            for process in survivors:
+                try:
+                    os.kill(process.pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            if time.monotonic() > deadline:
+                raise AssertionError(f"cannot be killed: {survivors}")
+            self.process.poll()
+        if self._process is not None:
+            self._process.wait(10)
+        if self._reader is not None:
+            self._reader.join(10)
+        if self._process is not None and self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def show(self) -> None:
+        """Print what a person would look at: pytest shows it when the test fails."""
+        print(f"--- terminal of portico {' '.join(self.arguments)} (pid {self.pid})\n{self.output}")
+        for path in sorted(self.files()):
+            if path.suffix == ".log":
+                print(f"--- {path}\n{path.read_text(errors='replace')[-6000:]}")
+        for process in self.survivors():
+            print(f"--- running: {process.pid} {process.command}")
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.append(line.decode(errors="replace"))
