@@ -1,29 +1,26 @@
-"""Settings are values: made once by `load_settings`, frozen, handed on whole. Nothing performs I/O through them."""
+"""Settings are values: made once by `load_settings`, frozen, handed on whole. Nothing performs I/O through them.
+
+What the keys are called, mean and allow stands in `setting_table.py`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-
-@dataclass(frozen=True, slots=True)
-class Listen:
-    """One address of `[front] listen`. `scheme`: "http", "unix" or "fd" ("https" comes with TLS)."""
-
-    scheme: str
-    host: str = ""
-    port: int = 0
-    path: str = ""
-    fd: int = -1
-
-    @property
-    def url(self) -> str:
-        if self.scheme == "unix":
-            return f"unix:{self.path}"
-        if self.scheme == "fd":
-            return f"fd:{self.fd}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
+from supervisor_conf import setting_rules
+from supervisor_conf.listen import Listen as Listen
+from supervisor_conf.listen import parse_listen
+from supervisor_conf.setting_errors import InvalidSettings as InvalidSettings
+from supervisor_conf.setting_errors import SettingsError as SettingsError
+from supervisor_conf.setting_errors import Unfit, display
+from supervisor_conf.setting_kinds import Place, checked_words
+from supervisor_conf.setting_reader import Reader
+from supervisor_conf.setting_table import APP, FRONT, Key, Support
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +55,7 @@ class AppSettings:
     hosts: tuple[str, ...]
     methods: tuple[str, ...]
     user: str
-    environment: tuple[tuple[str, str], ...]
+    environment: tuple[tuple[str, str], ...] = field(repr=False)  # may hold secrets
     environment_file: Path | None  # read at every start, by the launcher
     transport: str
     port: int
@@ -92,3 +89,195 @@ class Settings:
     file: Path | None  # None: `portico run -- COMMAND`
     front: FrontSettings
     apps: tuple[AppSettings, ...]
+
+
+# --------------------------------------------------------------------------------------------------------------
+# Reading
+
+
+def load_settings(path: Path, environ: Mapping[str, str], listen: Sequence[str] = ()) -> Settings:
+    """The settings of a configuration file; `listen` (addresses) takes the place of `[front] listen`.
+
+    Reads the file and nothing else of this machine (but how many cores «auto» means). Raises InvalidSettings with
+    every error of the file.
+    """
+    reader = Reader(str(path), environ)
+    data = _read(reader, path)
+    base = path.absolute().parent
+    for name in data.keys() - {"front", "apps"}:
+        expected = "one of the tables [front] and [apps.NAME]"
+        reader.refuse(
+            (name,), "an unknown table" if isinstance(data[name], dict) else "an unknown key", expected
+        )
+    values = _read_front(reader, data, base, listen)
+    apps = _read_apps(reader, data, base)
+    if not reader.errors:
+        front = FrontSettings(**values)
+        _apply_rules(reader, front, apps)
+    if errors := reader.errors:
+        raise InvalidSettings(errors)
+    return Settings(file=path.absolute(), front=front, apps=apps)
+
+
+def find_run_directory(path: Path, environ: Mapping[str, str]) -> Path:
+    """Only the run directory of a file, whatever else is wrong with it. Raises InvalidSettings."""
+    reader = Reader(str(path), environ)
+    front = reader.table(("front",), _read(reader, path).get("front", {}))
+    written = {name: value for name, value in front.items() if name == "run_directory"}
+    keys = tuple(key for key in FRONT if key.name == "run_directory")
+    values = reader.keys(("front",), written, keys, Place(path.absolute().parent))
+    if reader.errors:
+        raise InvalidSettings(reader.errors)
+    return Path(values["run_directory"])
+
+
+def settings_for_command(
+    argv: Sequence[str],
+    cwd: Path,
+    environ: Mapping[str, str],
+    listen: Sequence[str] = (),
+    *,
+    run_directory: Path | None = None,
+    name: str = "",
+) -> Settings:
+    """Settings of `portico run -- COMMAND`: one app, named after its folder, its output on the terminal.
+
+    The words of the command are taken as they are (a shell has expanded them), placeholders apart.
+    Raises InvalidSettings.
+    """
+    reader = Reader("", environ)
+    place = Place(cwd, name or setting_rules.app_name_from_folder(cwd.name))
+    front = _read_front(reader, {}, cwd, listen)
+    front["run_directory"] = run_directory or front["run_directory"]
+    defaults = tuple(key for key in APP if key.name != "command")
+    app = reader.keys(("apps", place.app), {}, defaults, place) | {"stdout_log": "-"}
+    try:
+        app["command"] = checked_words(list(argv))
+    except Unfit as problem:
+        reader.refuse(("COMMAND",), problem.read, problem.expected)
+    if not argv or not argv[0]:
+        reader.refuse(("COMMAND",), "nothing", "a command", "portico run -- uvicorn shop:app")
+    if reader.errors:
+        raise InvalidSettings(reader.errors)
+    return Settings(file=None, front=FrontSettings(**front), apps=(AppSettings(name=place.app, **app),))
+
+
+def _read(reader: Reader, path: Path) -> dict[str, Any]:
+    if path.suffix.lower() == ".config":
+        raise InvalidSettings(
+            [
+                SettingsError(
+                    "", "a web.config", "portico.toml; web.config is not yet supported", file=str(path)
+                )
+            ]
+        )
+    try:
+        content = path.read_bytes()
+    except OSError as problem:
+        error = SettingsError("", f"nothing ({problem.strerror})", "a configuration file", file=str(path))
+        raise InvalidSettings([error]) from problem
+    return reader.parse(content)
+
+
+def _read_front(reader: Reader, data: Mapping[str, Any], base: Path, listen: Sequence[str]) -> dict[str, Any]:
+    table = reader.table(("front",), data.get("front", {}))
+    keys: tuple[Key, ...] = FRONT
+    values: dict[str, Any] = {}
+    if listen:
+        table = {name: value for name, value in table.items() if name != "listen"}
+        values["listen"] = _listen_options(reader, listen)
+        keys = tuple(key for key in FRONT if key.name != "listen")
+    return reader.keys(("front",), table, keys, Place(base)) | values
+
+
+def _listen_options(reader: Reader, listen: Sequence[str]) -> tuple[Listen, ...]:
+    found = []
+    for text in listen:
+        try:
+            found.append(parse_listen(text, Path.cwd()))
+        except Unfit as problem:
+            reader.refuse(("--listen",), display(text), problem.expected, problem.example.strip('"'))
+    return tuple(found)
+
+
+def _read_apps(reader: Reader, data: Mapping[str, Any], base: Path) -> tuple[AppSettings, ...]:
+    """The apps whose keys are all right; the others left errors."""
+    tables = reader.table(("apps",), data.get("apps", {}))
+    if not tables:
+        reader.refuse(("apps",), "no app", "at least one table [apps.NAME]", "[apps.shop]")
+    apps = []
+    for name, table in tables.items():
+        if not setting_rules.is_app_name(name):
+            reader.refuse(("apps", name), f"the name {display(name)}", setting_rules.NAME_RULE, "[apps.shop]")
+        values = _read_app(reader, name, reader.table(("apps", name), table), base)
+        if len(values) == len(APP):
+            apps.append(AppSettings(name=name, **values))
+    return tuple(apps)
+
+
+def _read_app(reader: Reader, name: str, table: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    path, place = ("apps", name), Place(base, name)
+    without_overlap = {key: value for key, value in table.items() if key != "overlap"}
+    values = reader.keys(path, without_overlap, APP, place)
+    port = values.get("port", 0)
+    overlap = next(key for key in APP if key.name == "overlap")
+    if port:  # one port cannot be listened on by two generations: the default is another one
+        overlap = dataclasses.replace(overlap, default=False, support=Support.FULL)
+    del values["overlap"]
+    values |= reader.keys(path, {key: table[key] for key in table if key == "overlap"}, (overlap,), place)
+    if port and values.get("overlap"):
+        reader.refuse(
+            (*path, "overlap"), "true", f"false, since port = {port} is one port", "overlap = false"
+        )
+    return values
+
+
+def _apply_rules(reader: Reader, front: FrontSettings, apps: Sequence[AppSettings]) -> None:
+    for conflict in setting_rules.between_apps(front, apps):
+        path = ("apps", conflict.app, conflict.key)
+        reader.refuse(path, conflict.read, conflict.expected, conflict.example)
+
+
+# --------------------------------------------------------------------------------------------------------------
+# Between our processes
+
+
+def to_json(settings: Settings) -> str:
+    """One line of ASCII from which `from_json` makes equal Settings. It holds the apps' environment: keep it secret."""
+    return json.dumps(dataclasses.asdict(settings), default=str)
+
+
+def from_json(text: str) -> Settings:
+    """Settings from `to_json`. Both ends are the same release: anything else raises (KeyError, TypeError, ValueError)."""
+    data = json.loads(text)
+    front = {name: _frozen(value) for name, value in data["front"].items()}
+    front["listen"] = tuple(Listen(**listen) for listen in data["front"]["listen"])
+    front["run_directory"] = Path(front["run_directory"])
+    return Settings(
+        file=_path(data["file"]),
+        front=FrontSettings(**front),
+        apps=tuple(_app(app) for app in data["apps"]),
+    )
+
+
+def without_secrets(settings: Settings) -> Settings:
+    """The same without what workers need not know: commands and environments of the apps."""
+    apps = (
+        dataclasses.replace(app, command=(), environment=(), environment_file=None) for app in settings.apps
+    )
+    return dataclasses.replace(settings, apps=tuple(apps))
+
+
+def _app(data: Mapping[str, Any]) -> AppSettings:
+    values = {name: _frozen(value) for name, value in data.items()}
+    values["directory"] = Path(data["directory"])
+    values["environment_file"] = _path(data["environment_file"])
+    return AppSettings(**values)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)

@@ -1,0 +1,52 @@
+"""Lines of the keys in a TOML text, for errors: `tomllib` tells values and no places.
+
+A scan of table headers and `key =` at the beginning of lines; keys inside inline tables are not found.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+KeyPath = tuple[str, ...]
+
+_PART = r"""(?:"[^"\\]*"|'[^']*'|[A-Za-z0-9_-]+)"""
+_KEY = re.compile(rf"\s*({_PART}(?:\s*\.\s*{_PART})*)\s*=")
+_TABLE = re.compile(rf"\s*\[\s*({_PART}(?:\s*\.\s*{_PART})*)\s*\]\s*(?:#.*)?")
+_LONG_QUOTE = re.compile(r'"""|' + "'''")
+
+
+def lines_of_keys(text: str) -> dict[KeyPath, int]:
+    """Path of every table and key found -> its line, from 1. `text` must be valid TOML."""
+    lines: dict[KeyPath, int] = {}
+    table: KeyPath = ()
+    long_quote = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if not long_quote:
+            if header := _TABLE.fullmatch(line):
+                table = _path(header.group(1))
+                lines.setdefault(table, number)
+            elif key := _KEY.match(line):
+                lines.setdefault(table + _path(key.group(1)), number)
+        for quote in _LONG_QUOTE.findall(line):
+            if not long_quote:
+                long_quote = quote
+            elif quote == long_quote:
+                long_quote = ""
+    return lines
+
+
+def line_of(lines: dict[KeyPath, int], path: KeyPath) -> int:
+    """The line of this key, else of the nearest table around it, else 0."""
+    while path and path not in lines:
+        path = path[:-1]
+    return lines.get(path, 0)
+
+
+def _path(text: str) -> KeyPath:
+    node: object = tomllib.loads(f"{text} = 0")
+    path: list[str] = []
+    while isinstance(node, dict):
+        ((name, node),) = node.items()
+        path.append(name)
+    return tuple(path)
