@@ -257,10 +257,9 @@ def forwarded_for(caller: Caller, with_port: bool) -> bytes:
     if not caller.address:
         return b"unix"
     # A dual-stack socket shows IPv4 visitors as ::ffff:192.0.2.1; a zone means nothing on another machine.
-    address = (
-        caller.address.partition("%")[0].removeprefix("::ffff:") if _is_mapped(caller) else caller.address
-    )
-    address = address.partition("%")[0]
+    address = caller.address.partition("%")[0]
+    if "." in address:
+        address = address.removeprefix("::ffff:")
     if not with_port:
         return address.encode("ascii")
     return (f"[{address}]:{caller.port}" if ":" in address else f"{address}:{caller.port}").encode("ascii")
