@@ -17,6 +17,9 @@ from dataclasses import dataclass
 
 VERSION = 1
 
+PLUGIN_LINK_FRAME_LIMIT = 16 * 1024 * 1024
+"""Both ends of the plugin link give it to the codec: Memory tells everything at once."""
+
 # --------------------------------------------------------------------------------------------------------------
 # Values carried by messages
 
