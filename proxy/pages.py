@@ -18,7 +18,10 @@ from http import HTTPStatus
 from proxy.failures import Cause, Failure, reason_word
 from supervisor_conf.control.messages import Report
 
-PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
 """A Content-Security-Policy under which the HTML works and nothing else would."""
 
 
@@ -90,16 +93,11 @@ def _page(
     )
 
 
-def _title(status: int, failure: Failure) -> str:
-    """ANCM's users know a failed start as 502.5."""
-    if status == 502 and (
-        failure.cause is Cause.START_FAILED or (failure.refusal and failure.refusal.report)
-    ):
-        return "502.5 The app could not start"
+def _phrase(status: int) -> str:
     try:
-        return f"{status} {HTTPStatus(status).phrase}"
+        return HTTPStatus(status).phrase
     except ValueError:
-        return str(status)
+        return "Error"
 
 
 def _sentence(failure: Failure) -> str:
