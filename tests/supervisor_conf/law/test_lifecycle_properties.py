@@ -1,0 +1,280 @@
+"""The law's properties hold for any sequence of events, with a supervisord that may be slow or refuse."""
+
+from __future__ import annotations
+
+import signal
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
+
+from supervisor_conf.law import commands, events
+from supervisor_conf.law.commands import State
+from supervisor_conf.law.events import EndStage, Hold
+from supervisor_conf.law.lifecycle import Lifecycle, Rules
+
+
+class LifecycleMachine(RuleBasedStateMachine):
+    """Plays supervisord, the probes, the workers and the operators around one Lifecycle."""
+
+    running = Bundle("running")  # generations that were spawned (they may have exited since)
+
+    @initialize(
+        processes=st.integers(1, 2),
+        eager=st.booleans(),
+        require_pairing=st.booleans(),
+        shutdown_time_limit=st.sampled_from([0.0, 10.0]),
+    )
+    def begin(self, processes: int, eager: bool, require_pairing: bool, shutdown_time_limit: float) -> None:
+        self.law = Lifecycle(
+            Rules(
+                "shop",
+                processes=processes,
+                eager=eager,
+                require_pairing=require_pairing,
+                shutdown_time_limit=shutdown_time_limit,
+            )
+        )
+        self.now = 0.0
+        self.next_generation = 1
+        self.next_asker = 1
+        self.waiting: set[int] = set()
+        self.starting: set[int] = set()  # slots that supervisord was asked to start and has not answered for
+        self.alive: dict[int, int] = {}  # generation -> slot
+        self.ours: set[int] = set()
+        self.killed: set[int] = set()
+        self.routes: tuple[int, ...] = ()
+        self.may_start = True
+
+    # ---- the one door to the law: every command is judged here
+
+    def tell(self, event: events.Event) -> None:
+        for command in self.law.handle(event, self.now):
+            match command:
+                case commands.Spawn(slot):
+                    assert self.may_start, f"started under {self.law.holds}, {self.law.ending}"
+                    assert slot not in self.starting, "two starts of one slot at once"
+                    assert slot not in self.alive.values(), "a slot was started while its process lives"
+                    self.starting.add(slot)
+                case commands.Release(askers):
+                    assert self.routes, "released without a route"
+                    self.settle(askers)
+                case commands.Refuse(askers, why):
+                    assert why
+                    self.settle(askers)
+                case commands.Publish(routes=routes):
+                    self.routes = tuple(route.generation for route in routes)
+                    assert set(self.routes) <= self.ours, "a route to a listener that was not seen to be ours"
+                    assert set(self.routes) <= set(self.alive), "a route to a process that has exited"
+                case commands.Signal(slot, generation, number):
+                    assert self.alive.get(generation) == slot, "a signal to a process that is gone"
+                    assert generation not in self.routes, "a signal to a process that has a route"
+                    if number == signal.SIGKILL:
+                        self.killed.add(generation)
+                case commands.SendShutdown(generation):
+                    assert generation in self.alive
+                    assert generation not in self.routes
+                case commands.Probe(generation) | commands.AskGuard(generation) | commands.Drain(generation):
+                    assert generation in self.alive
+                case _:
+                    pass
+
+    def settle(self, askers: tuple[int, ...]) -> None:
+        for asker in askers:
+            assert asker in self.waiting, "somebody was answered who does not wait (any more)"
+            self.waiting.discard(asker)
+
+    def exit(self, generation: int, status: int, administrative: bool = False) -> None:
+        del self.alive[generation]
+        self.ours.discard(generation)
+        if administrative and (row := self.law.row(generation)) is not None:
+            self.may_start = self.may_start and row.state not in (State.STARTING, State.READY)
+        self.tell(events.Exited(generation, status, "last words", administrative))
+
+    # ---- workers and operators
+
+    @rule()
+    def ask(self) -> None:
+        asker, self.next_asker = self.next_asker, self.next_asker + 1
+        self.waiting.add(asker)
+        self.tell(events.Wanted(asker))
+
+    @rule(data=st.data())
+    def ask_again_or_leave(self, data: st.DataObject) -> None:
+        if self.waiting:
+            asker = data.draw(st.sampled_from(sorted(self.waiting)))
+            if data.draw(st.booleans()):
+                self.tell(events.Wanted(asker))
+            else:
+                self.waiting.discard(asker)
+                self.tell(events.AskerGone(asker))
+
+    @rule()
+    def want_always(self) -> None:
+        self.tell(events.WantedAlways())
+
+    @rule(hold=st.sampled_from(Hold))
+    def hold(self, hold: Hold) -> None:
+        self.may_start = False
+        self.tell(events.Held(hold))
+
+    @rule()
+    def supervisorctl_stop(self) -> None:
+        self.may_start = False
+        self.tell(events.Held(Hold.STOPPED, already_signalled=True))
+
+    @rule(hold=st.sampled_from(Hold))
+    def lift(self, hold: Hold) -> None:
+        self.may_start = self.law.ending is None and not (self.law.holds - {hold})
+        self.tell(events.Lifted(hold))
+
+    @precondition(lambda self: self.law.ending is None)
+    @rule(stage=st.sampled_from(EndStage))
+    def end(self, stage: EndStage) -> None:
+        self.may_start = False
+        self.tell(events.Ending(stage))
+
+    # ---- supervisord
+
+    @precondition(lambda self: self.starting)
+    @rule(target=running, data=st.data())
+    def spawned(self, data: st.DataObject) -> int:
+        slot = data.draw(st.sampled_from(sorted(self.starting)))
+        self.starting.discard(slot)
+        return self.spawn(slot, asked=True)
+
+    @rule(target=running, data=st.data())
+    def supervisorctl_start(self, data: st.DataObject) -> object:
+        free = set(range(self.law.rules.processes)) - set(self.alive.values()) - self.starting
+        if not free:
+            return multiple()
+        self.may_start = self.law.ending is None and Hold.OFFLINE not in self.law.holds
+        return self.spawn(data.draw(st.sampled_from(sorted(free))), asked=False)
+
+    @precondition(lambda self: not self.law.rows)
+    @rule(target=running)
+    def found_by_a_new_keeper(self) -> object:
+        if self.alive or self.starting:
+            return multiple()
+        generation = self.fork(0)
+        self.tell(events.Found(0, generation, 1000 + generation, "127.0.0.1:2"))
+        return generation
+
+    def spawn(self, slot: int, asked: bool) -> int:
+        generation = self.fork(slot)
+        self.tell(events.Spawned(slot, generation, 1000 + generation, "127.0.0.1:2", asked))
+        return generation
+
+    def fork(self, slot: int) -> int:
+        generation, self.next_generation = self.next_generation, self.next_generation + 1
+        self.alive[generation] = slot
+        return generation
+
+    @precondition(lambda self: self.starting)
+    @rule(data=st.data())
+    def spawn_failed(self, data: st.DataObject) -> None:
+        slot = data.draw(st.sampled_from(sorted(self.starting)))
+        self.starting.discard(slot)
+        self.tell(events.SpawnFailed(slot, "No more processes."))
+
+    @rule(
+        generation=consumes(running), status=st.sampled_from([0, 3 << 8, 127 << 8, 9, 15]), by=st.booleans()
+    )
+    def process_exits(self, generation: int, status: int, by: bool) -> None:
+        if generation in self.alive:
+            self.exit(generation, status, administrative=by)
+
+    # ---- probes; they may speak of a generation that is gone
+
+    @rule(generation=running)
+    def seen_ours(self, generation: int) -> None:
+        if generation in self.alive:
+            self.ours.add(generation)
+            self.tell(events.Listening(generation))
+            self.tell(events.Ours(generation))
+
+    @rule(generation=running)
+    def seen_foreign(self, generation: int) -> None:
+        self.tell(events.Foreign(generation, "pid 7 (nc)"))
+
+    @rule(generation=running, guarded=st.sampled_from([None, False, True]))
+    def answered(self, generation: int, guarded: bool | None) -> None:
+        self.tell(events.Answered(generation, guarded))
+
+    @rule(generation=running, guarded=st.booleans())
+    def guard_seen(self, generation: int, guarded: bool) -> None:
+        self.tell(events.GuardSeen(generation, guarded))
+
+    @rule(generation=running)
+    def suspected(self, generation: int) -> None:
+        self.ours.discard(generation)
+        self.tell(events.Suspected(generation))
+
+    @rule(generation=running)
+    def drained(self, generation: int) -> None:
+        self.tell(events.Drained(generation))
+
+    @rule(generation=running, accepted=st.booleans())
+    def shutdown_answered(self, generation: int, accepted: bool) -> None:
+        self.tell(events.ShutdownAnswered(generation, accepted))
+
+    # ---- time
+
+    @rule(seconds=st.sampled_from([0.0, 0.5, 1.0, 5.0, 10.0, 30.0, 120.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        self.tell(events.TimePassed())
+
+    # ---- what holds all the time
+
+    @invariant()
+    def every_row_that_waits_for_something_has_a_date(self) -> None:
+        for row in self.law.rows:
+            assert (row.due is None) == (row.state is State.READY), row
+
+    @invariant()
+    def nobody_waits_while_the_app_is_ready_or_refused(self) -> None:
+        assert self.law.waiting == len(self.waiting)
+        if self.waiting:
+            assert self.law.state is not State.READY
+            assert self.law.rows, "somebody waits and nothing is under way"
+
+    @invariant()
+    def routes_are_what_is_ready(self) -> None:
+        assert set(self.routes) == {row.generation for row in self.law.rows if row.state is State.READY}
+
+    def teardown(self) -> None:
+        if not hasattr(self, "law"):
+            return
+        self.everything_ends_by_time_alone()
+
+    def everything_ends_by_time_alone(self) -> None:
+        """However things stand: an end asked for now comes, with a process that only SIGKILL impresses."""
+        self.may_start = False
+        self.tell(events.Ending(EndStage.APPS))
+        for _ in range(20):
+            if not self.law.rows:
+                break
+            due = self.law.due
+            assert due is not None, self.law.rows
+            self.now = max(self.now, due)
+            self.tell(events.TimePassed())
+            for generation in [one for one in self.alive if one in self.killed]:
+                self.exit(generation, signal.SIGKILL)
+        assert not self.law.rows, "a stop did not end"
+        assert not self.waiting, "somebody waits for ever"
+
+
+LifecycleMachine.TestCase.settings = settings(
+    max_examples=120, stateful_step_count=40, deadline=None, derandomize=True
+)
+TestLifecycleProperties = LifecycleMachine.TestCase
