@@ -1,0 +1,310 @@
+"""What this worker knows of the apps: routes, leases on them, idle connections, and who waits for a start.
+
+Steady state asks nobody: a lease on a known route is a look into a list. Only an app without a route is asked
+for, once, however many requests wait (`Need`); the keeper answers by pushing AppRoutes or GiveUp.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from collections.abc import Callable, Iterable
+from time import monotonic
+
+import gevent
+import gevent.socket
+from gevent.event import AsyncResult
+
+from proxy.failures import Cause, Failure, Side, Stage
+from proxy.streams import Deadlines, Stream, StreamClosed
+from supervisor_conf.control.messages import (
+    AppRoutes,
+    Bad,
+    Counters,
+    Drained,
+    GiveUp,
+    Need,
+    Refusal,
+    Route,
+)
+from supervisor_conf.settings import AppSettings
+
+#: Idle connections kept for one generation, as nginx's upstream `keepalive` is usually set.
+MAX_IDLE = 64
+#: An idle connection older than this is not used again: below the keep-alive time of the servers we know
+#: (uvicorn and Node 5 s, gunicorn 2 s, Kestrel 130 s). The app closing first is noticed anyway (`when_gone`).
+MAX_IDLE_AGE = 60.0
+CONNECT_TIMEOUT = 10.0
+#: How long requests wait for a keeper that is away before they are told so.
+KEEPER_PATIENCE = 5.0
+
+Send = Callable[[object], bool]
+
+
+class ConnectRefused(Exception):
+    """Nobody listens there (any more): no byte of the request can have been seen."""
+
+
+class Generation:
+    """One generation of an app: its route, the requests in flight on it, its idle connections."""
+
+    __slots__ = ("_deadlines", "_idle", "in_flight", "route", "withdrawn")
+
+    def __init__(self, route: Route, deadlines: Deadlines) -> None:
+        self.route = route
+        self.in_flight = 0
+        self.withdrawn = False
+        self._idle: deque[tuple[float, Stream]] = deque()
+        self._deadlines = deadlines
+
+    def __repr__(self) -> str:
+        return f"<Generation {self.route!r} in_flight={self.in_flight} idle={len(self._idle)}>"
+
+    def idle(self) -> Stream | None:
+        """The idle connection used last (the others may age), or None."""
+        oldest = monotonic() - MAX_IDLE_AGE
+        while self._idle:
+            since, stream = self._idle.pop()
+            stream.when_gone = stream.when_readable = None
+            if since > oldest and stream.quiet:
+                return stream
+            stream.close()
+        return None
+
+    def connect(self) -> Stream:
+        """A new connection. Raises ConnectRefused, TimedOut, OSError."""
+        route = self.route
+        address: str | tuple[str, int] = route.socket or (route.host, route.port)
+        family = socket.AF_UNIX if route.socket else socket.AF_INET6 if ":" in route.host else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        try:
+            sock.connect(address)
+        except BlockingIOError:
+            self._finish_connect(sock)
+        except (ConnectionRefusedError, FileNotFoundError) as error:
+            sock.close()
+            raise ConnectRefused(str(error)) from None
+        except OSError:
+            sock.close()
+            raise
+        return Stream(sock, self._deadlines)
+
+    @staticmethod
+    def _finish_connect(sock: socket.socket) -> None:
+        try:
+            gevent.socket.wait_write(sock.fileno(), timeout=CONNECT_TIMEOUT)
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        except TimeoutError:
+            sock.close()
+            raise ConnectRefused("no answer to the connection") from None
+        except BaseException:
+            sock.close()
+            raise
+        if error:
+            sock.close()
+            raise ConnectRefused(f"errno {error}")
+
+    def give_back(self, stream: Stream) -> None:
+        """Keep a connection on which a whole exchange has ended."""
+        if self.withdrawn or not stream.quiet:
+            stream.close()
+            return
+        self._idle.append((monotonic(), stream))
+        # Nothing may come on an idle connection: the app closing it, or talking out of turn, ends it.
+        stream.when_gone = stream.when_readable = lambda: self._forget(stream)
+        if len(self._idle) > MAX_IDLE:
+            self._idle.popleft()[1].close()
+
+    def _forget(self, gone: Stream) -> None:
+        self._idle = deque(entry for entry in self._idle if entry[1] is not gone)
+        gone.close()
+
+    def close_idle(self) -> None:
+        while self._idle:
+            self._idle.popleft()[1].close()
+
+
+class AppDesk:
+    """One app as this worker sees it."""
+
+    __slots__ = (
+        "_busy",
+        "_deadlines",
+        "_draining",
+        "_generations",
+        "_send",
+        "_waiting",
+        "failures",
+        "queue_share",
+        "refusal",
+        "requests",
+        "settings",
+    )
+
+    def __init__(self, settings: AppSettings, send: Send, deadlines: Deadlines) -> None:
+        self.settings = settings
+        self.refusal: Refusal | None = None
+        self.queue_share = settings.queue_limit
+        self.requests = 0
+        self.failures = 0
+        self._send = send
+        self._deadlines = deadlines
+        self._generations: list[Generation] = []
+        self._draining: list[Generation] = []
+        self._waiting: deque[AsyncResult[Generation]] = deque()
+        self._busy = False
+
+    # ----------------------------------------------------------------------------------------------------------
+    # For requests
+
+    def lease(self, waiter: Callable[[AsyncResult[Generation]], None]) -> Generation:
+        """A generation to use, with one more request in flight on it; `release` it. Waits for a start.
+
+        `waiter` is told the object that waits, so that a client that goes away can end the wait. Raises Failure.
+        """
+        while True:
+            if self.refusal is not None:
+                raise _refused(self.refusal)
+            generation = self._least_busy() if self._generations else self._wait(waiter)
+            if not generation.withdrawn:  # it may have gone while who waited for it was being woken
+                break
+        generation.in_flight += 1
+        self.requests += 1
+        return generation
+
+    def release(self, generation: Generation) -> None:
+        generation.in_flight -= 1
+        if generation.withdrawn and generation.in_flight == 0:
+            self._drained(generation)
+
+    def bad(self, generation: Generation, why: str) -> None:
+        """This generation refused a connection: nobody is sent there again before the keeper has looked."""
+        if generation in self._generations:
+            self._generations.remove(generation)
+            self._withdraw(generation)
+            self._send(Bad(self.settings.name, generation.route.generation, why))
+
+    def _least_busy(self) -> Generation:
+        if len(self._generations) == 1:
+            return self._generations[0]
+        well = [generation for generation in self._generations if generation.route.healthy]
+        return min(well or self._generations, key=lambda generation: generation.in_flight)
+
+    def _wait(self, waiter: Callable[[AsyncResult[Generation]], None]) -> Generation:
+        if len(self._waiting) >= self.queue_share:
+            raise Failure(
+                Cause.QUEUE_FULL, Stage.QUEUE, Side.FRONT, f"{len(self._waiting)} requests wait already"
+            )
+        result: AsyncResult[Generation] = AsyncResult()
+        if not self._waiting:
+            self._ask()
+        self._waiting.append(result)
+        waiter(result)
+        try:
+            generation: Generation = result.get(timeout=self.settings.queue_timeout or None)
+            return generation
+        except gevent.Timeout:
+            raise Failure(Cause.QUEUE_TIMEOUT, Stage.QUEUE, Side.FRONT, "queue_timeout has passed") from None
+        finally:
+            if result in self._waiting:
+                self._waiting.remove(result)
+
+    def _ask(self) -> None:
+        self._send(Need(self.settings.name))
+
+    # ----------------------------------------------------------------------------------------------------------
+    # For the keeper's messages
+
+    def update(self, message: AppRoutes) -> None:
+        """Forget what was known, believe this; waiting requests go on, or are refused."""
+        known = {generation.route.generation: generation for generation in self._generations}
+        self._generations = []
+        for route in message.routes:
+            generation = known.pop(route.generation, None) or Generation(route, self._deadlines)
+            generation.route = route
+            self._generations.append(generation)
+        for gone in known.values():
+            self._withdraw(gone)
+        self.refusal = message.refusal
+        self.queue_share = message.queue_share or self.settings.queue_limit
+        if message.refusal is not None:
+            self.give_up(message.refusal)
+        elif self._generations:
+            while self._waiting:
+                self._waiting.popleft().set(self._least_busy())
+
+    def give_up(self, refusal: Refusal) -> None:
+        """Everybody who waits is answered with this."""
+        while self._waiting:
+            self._waiting.popleft().set_exception(_refused(refusal))
+
+    def keeper_is_back(self) -> None:
+        """A new keeper knows nothing of what the last one was asked."""
+        if self._waiting:
+            self._ask()
+
+    def keeper_is_away(self, seconds: float) -> None:
+        if seconds > KEEPER_PATIENCE:
+            self.give_up(
+                Refusal(503, "keeper-away", "Portico's keeper does not answer at the moment.", retry_after=2)
+            )
+
+    def counters(self) -> Counters | None:
+        """What happened since the last call; None if that is nothing and nothing goes on."""
+        in_flight = sum(generation.in_flight for generation in (*self._generations, *self._draining))
+        if not (self.requests or self.failures or in_flight or self._waiting or self._busy):
+            return None
+        self._busy = bool(in_flight or self._waiting)
+        counters = Counters(
+            self.settings.name,
+            self.requests,
+            self.failures,
+            in_flight,
+            len(self._waiting),
+        )
+        self.requests = self.failures = 0
+        return counters
+
+    def close_idle(self) -> None:
+        for generation in self._generations:
+            generation.close_idle()
+
+    def _withdraw(self, generation: Generation) -> None:
+        generation.withdrawn = True
+        generation.close_idle()
+        if generation.in_flight:
+            self._draining.append(generation)
+        else:
+            self._drained(generation)
+
+    def _drained(self, generation: Generation) -> None:
+        if generation in self._draining:
+            self._draining.remove(generation)
+        self._send(Drained(self.settings.name, generation.route.generation))
+
+
+class Backend:
+    """All apps of this worker."""
+
+    def __init__(self, apps: Iterable[AppSettings], send: Send, deadlines: Deadlines) -> None:
+        self.desks = {app.name: AppDesk(app, send, deadlines) for app in apps}
+        self._deadlines = deadlines
+
+    def handle(self, message: object) -> None:
+        """A message of the keeper's that concerns an app; an app this worker does not know is ignored."""
+        if isinstance(message, AppRoutes):
+            if desk := self.desks.get(message.app):
+                desk.update(message)
+        elif isinstance(message, GiveUp) and (desk := self.desks.get(message.app)):
+            desk.give_up(message.refusal)
+
+    def close_idle(self) -> None:
+        for desk in self.desks.values():
+            desk.close_idle()
+
+
+def _refused(refusal: Refusal) -> Failure:
+    return Failure(Cause.REFUSED, Stage.START, Side.FRONT, refusal.why, refusal=refusal)
+
+
+__all__ = ["AppDesk", "Backend", "ConnectRefused", "Generation", "StreamClosed"]

@@ -1,0 +1,273 @@
+"""Serving one client connection: requests one after the other, and the only place where a Failure becomes a
+response.
+
+A connection that waits for its next request has no greenlet: its stream rests, and bytes wake it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+import gevent
+import structlog
+
+from proxy.exchange import Exchange, too_large
+from proxy.failures import Cause, Failure, Side, Stage, malformed_request, proxy_status, reason_word
+from proxy.forward import forward
+from proxy.handlers import Ambiguous, MethodNotAllowed, NoApp
+from proxy.headers import Caller
+from proxy.pages import render
+from proxy.peer import Framing, Request, read_head, read_request
+from proxy.streams import Stream, StreamClosed, TimedOut
+from proxy.strict import Malformed, split_target
+from supervisor_conf.settings import AppSettings
+
+if TYPE_CHECKING:
+    from proxy.worker import Worker
+
+#: A connection keeps its greenlet this long after an answer: the next request often follows at once.
+GREENLET_PATIENCE = 1.0
+#: What an idle keep-alive connection has left when its worker drains; one more request is answered, with
+#: `Connection: close`. Closing at once broke requests that were on their way (194 in 6 restarts; so: 0).
+DRAIN_PATIENCE = 2.0
+LINGER = 2.0
+
+REASONS = {
+    400: b"Bad Request",
+    404: b"Not Found",
+    405: b"Method Not Allowed",
+    408: b"Request Timeout",
+    413: b"Content Too Large",
+    414: b"URI Too Long",
+    431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error",
+    501: b"Not Implemented",
+    502: b"Bad Gateway",
+    503: b"Service Unavailable",
+    504: b"Gateway Timeout",
+    505: b"HTTP Version Not Supported",
+}
+
+
+class Connection:
+    """One client, from accept to close."""
+
+    __slots__ = ("_served", "_stream", "_worker", "caller", "exchange", "idle")
+
+    def __init__(self, stream: Stream, caller: Caller, worker: Worker) -> None:
+        self._stream = stream
+        self._worker = worker
+        self._served = 0
+        self.caller = caller
+        self.exchange: Exchange | None = None
+        self.idle = True
+        self._rest()
+
+    def drain(self) -> None:
+        """The worker is going away: if nothing runs here, the client has a moment left for one more request."""
+        if self.idle:
+            self._rest()
+
+    def close(self) -> None:
+        self._stream.close()
+        self._worker.closed(self)
+
+    # ----------------------------------------------------------------------------------------------------------
+    # Between requests
+
+    def _rest(self) -> None:
+        self.idle = True
+        front = self._worker.settings.front
+        patience = front.keep_alive_timeout if self._served else front.header_timeout
+        if self._worker.draining:
+            patience = min(patience, DRAIN_PATIENCE)
+        self._stream.rest(patience, self._wake, self.close)
+
+    def _wake(self) -> None:
+        self._stream.rouse()
+        self.idle = False
+        gevent.spawn(self._serve)
+
+    def _serve(self) -> None:
+        try:
+            while self._next_request():
+                pass
+        except (StreamClosed, OSError):
+            self.close()
+        except Exception:  # noqa: BLE001  a defect of ours must cost one connection, and be seen
+            structlog.get_logger().exception("connection.defect")
+            self._stream.abort()
+            self.close()
+
+    def _next_request(self) -> bool:
+        """Serve the next request. False when this greenlet has nothing more to do."""
+        first = b""
+        if self._served:
+            try:
+                first = self._stream.recv(GREENLET_PATIENCE)
+            except TimedOut:
+                self._rest()
+                return False
+            if not first:
+                self.close()
+                return False
+        self._served += 1
+        request = self._read_request(first)
+        if request is None:
+            return False
+        self._serve_request(request)
+        return not self._stream.closed
+
+    def _read_request(self, first: bytes) -> Request | None:
+        worker = self._worker
+        try:
+            head = read_head(self._stream, worker.limits, worker.settings.front.header_timeout, first)
+            if head:
+                return read_request(head, worker.limits)
+        except Malformed as problem:
+            self._refuse(malformed_request(problem))
+            return None
+        except TimedOut:
+            self._refuse(Failure(Cause.SLOW_HEAD, Stage.HEAD, Side.CLIENT, "the head took too long"))
+            return None
+        except EOFError:
+            pass  # it went away in the middle of a head: nobody is there to be told
+        self.close()
+        return None
+
+    # ----------------------------------------------------------------------------------------------------------
+    # One request
+
+    def _serve_request(self, request: Request) -> None:
+        worker = self._worker
+        exchange = Exchange(request, self._stream, self.caller, worker.settings.front, worker.request_id())
+        self.exchange = exchange
+        if worker.draining:
+            exchange.keep_alive = False
+        try:
+            app = self._choose(request)
+            exchange.desk = worker.backend.desks[app.name]
+            self._check_size(request)
+            forward(exchange)
+        except Failure as failure:
+            self._failed(exchange, failure)
+        finally:
+            self.exchange = None
+            self._stream.when_gone = None
+        self._finish(exchange)
+
+    def _choose(self, request: Request) -> AppSettings:
+        path = request.target if request.target.startswith(b"/") else split_target(request.target).path
+        choice = self._worker.handlers.choose(request.host, path.partition(b"?")[0], request.method)
+        match choice:
+            case NoApp():
+                raise Failure(Cause.NO_APP, Stage.CHOOSE, Side.CLIENT, "no app answers here")
+            case MethodNotAllowed(allowed):
+                raise Failure(
+                    Cause.METHOD_NOT_ALLOWED,
+                    Stage.CHOOSE,
+                    Side.CLIENT,
+                    "the app does not take this method",
+                    allowed=allowed,
+                )
+            case Ambiguous():
+                raise Failure(
+                    Cause.BAD_REQUEST,
+                    Stage.CHOOSE,
+                    Side.CLIENT,
+                    "the path can be read as more than one app's",
+                )
+        return choice
+
+    def _check_size(self, request: Request) -> None:
+        limit = self._worker.settings.front.max_request_body
+        if request.framing is Framing.LENGTH and 0 < limit < request.length:
+            raise too_large(limit)
+
+    def _finish(self, exchange: Exchange) -> None:
+        """What the connection's fate is after an answer (RFC 9112 9.3, 9.6)."""
+        self._worker.finished(exchange)
+        if self._stream.closed:
+            self._worker.closed(self)
+        elif not exchange.keep_alive:
+            self._stream.linger(LINGER)
+            self._worker.closed(self)
+
+    # ----------------------------------------------------------------------------------------------------------
+    # Failures
+
+    def _failed(self, exchange: Exchange, failure: Failure) -> None:
+        exchange.reason = reason_word(failure)
+        if exchange.client_left or failure.cause is Cause.CLIENT_GONE:
+            exchange.keep_alive = False
+            self._stream.close()
+        elif exchange.status:
+            # A head has gone out: a second one is impossible, and a clean end would be a lie.
+            exchange.keep_alive = False
+            self._stream.abort()
+        else:
+            if not exchange.body.done:
+                exchange.keep_alive = False
+            exchange.status = failure.status
+            self._answer(exchange.request, exchange, failure)
+
+    def _refuse(self, failure: Failure) -> None:
+        """Answer a head that is no request; what follows it cannot be trusted, so the connection ends."""
+        self._worker.refused(failure)
+        self._answer(None, None, failure)
+        self._stream.linger(LINGER)
+        self.close()
+
+    def _answer(self, request: Request | None, exchange: Exchange | None, failure: Failure) -> None:
+        request_id = exchange.request_id if exchange else self._worker.request_id()
+        keep_alive = exchange is not None and exchange.keep_alive
+        content_type, body = self._page(request, exchange, failure, request_id)
+        lines = [
+            b"HTTP/1.1 %d %b" % (failure.status, REASONS.get(failure.status, b"Error")),
+            b"Date: " + formatdate(usegmt=True).encode("ascii"),
+            b"Content-Type: " + content_type,
+            b"Content-Length: %d" % len(body),
+            b"Cache-Control: no-store",
+            b"Proxy-Status: " + proxy_status(failure).encode("ascii"),
+            b"X-Request-ID: " + request_id,
+        ]
+        if failure.retry_after:
+            lines.append(b"Retry-After: %d" % failure.retry_after)
+        if failure.allowed:
+            lines.append(b"Allow: " + ", ".join(failure.allowed).encode("ascii"))
+        if not keep_alive:
+            lines.append(b"Connection: close")
+        elif request is not None and request.version == b"1.0":
+            lines.append(b"Connection: keep-alive")
+        head = b"\r\n".join(lines) + b"\r\n\r\n"
+        silent = request is not None and request.method == b"HEAD"
+        try:
+            self._stream.send(head if silent else head + body, self._worker.settings.front.header_timeout)
+        except (OSError, TimedOut):
+            self._stream.close()
+
+    def _page(
+        self, request: Request | None, exchange: Exchange | None, failure: Failure, request_id: bytes
+    ) -> tuple[bytes, bytes]:
+        if failure.refusal is not None and failure.refusal.body:
+            return b"text/html", failure.refusal.body.encode("utf-8", "surrogateescape")
+        desk = getattr(exchange, "desk", None)
+        return render(
+            failure.status,
+            failure,
+            accept=request.accept if request else b"",
+            request_id=request_id.decode("ascii"),
+            app=desk.settings.name if desk else "",
+            loopback=is_loopback(self.caller.address),
+            show_report=bool(desk and desk.settings.startup_error_page),
+        )
+
+
+def is_loopback(address: str) -> bool:
+    """Whether the peer is on this machine; a Unix socket's peer is."""
+    try:
+        return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+    except ValueError:
+        return True

@@ -1,0 +1,145 @@
+"""One exchange: a request of a client's, and what has become of it so far."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Any
+
+from proxy.backend import AppDesk
+from proxy.body import Body, body_of
+from proxy.failures import Cause, Failure, Side, Stage
+from proxy.headers import Caller
+from proxy.peer import Request
+from proxy.streams import Stream
+from proxy.strict import Malformed
+from supervisor_conf.control.messages import RequestLine
+from supervisor_conf.settings import FrontSettings
+
+_STAGES = {
+    "choose": Stage.CHOOSE,
+    "queue": Stage.QUEUE,
+    "connect": Stage.CONNECT,
+    "send": Stage.SEND,
+    "wait": Stage.AWAIT_HEAD,
+    "response": Stage.RESPONSE_BODY,
+    "tunnel": Stage.TUNNEL,
+}
+
+
+class Exchange:
+    """`phase` is where it is now, in a word for `app requests`; `keep_alive` whether the client's connection
+    lives on after it; `status` is 0 until a final status has gone to the client."""
+
+    __slots__ = (
+        "_first",
+        "app_pid",
+        "body",
+        "body_sent",
+        "body_taken",
+        "caller",
+        "client",
+        "client_left",
+        "desk",
+        "first_byte",
+        "front",
+        "generation",
+        "keep_alive",
+        "moved",
+        "phase",
+        "reason",
+        "request",
+        "request_id",
+        "started",
+        "status",
+        "trusted",
+        "via",
+    )
+
+    desk: AppDesk
+
+    def __init__(
+        self, request: Request, client: Stream, caller: Caller, front: FrontSettings, request_id: bytes
+    ) -> None:
+        self.request = request
+        self.client = client
+        self.caller = caller
+        self.front = front
+        self.request_id = request_id
+        self.trusted = False
+        self.via = front.via.encode("ascii")
+        self.body: Body = body_of(request, client)
+        self._first: bytes | None = None
+        self.keep_alive = request.keep_alive
+        self.phase = "choose"
+        self.generation = 0
+        self.app_pid = 0
+        self.status = 0
+        self.reason = ""
+        self.body_taken = 0
+        self.body_sent = 0
+        self.client_left = False
+        self.started = self.moved = monotonic()
+        self.first_byte = 0.0
+
+    @property
+    def stage(self) -> Stage:
+        return _STAGES[self.phase]
+
+    def line(self) -> RequestLine:
+        """This exchange for `app requests`."""
+        desk = getattr(self, "desk", None)
+        return RequestLine(
+            id=self.request_id.decode("ascii"),
+            app=desk.settings.name if desk is not None else "",
+            phase=self.phase,
+            age=monotonic() - self.started,
+            client=self.caller.address or "unix",
+            method=self.request.method.decode("ascii"),
+            target=self.request.target.partition(b"?")[0].decode("ascii"),
+            pid=self.app_pid,
+        )
+
+    def answered(self, status: int) -> None:
+        """A final status (or 101) is about to go to the client: after this a failure can only cut it off."""
+        self.status = status
+        self.first_byte = monotonic()
+
+    def moved_within(self, timeout: float | None) -> bool:
+        """Whether a byte went either way lately: `request_timeout` is about silence on both sides."""
+        return timeout is None or monotonic() - self.moved < timeout
+
+    def first_piece(self) -> bytes:
+        """The beginning of the body that came with the head; kept, since a second connection may need it."""
+        if self._first is None:
+            try:
+                self._first = self.body.at_hand()
+            except Malformed as error:
+                raise bad_body(error) from None
+            self.count_body(self._first)
+        return self._first
+
+    def count_body(self, piece: bytes) -> None:
+        """Raises Failure when the request body has become larger than `max_request_body`."""
+        self.body_taken += len(piece)
+        self.moved = monotonic()
+        if 0 < self.front.max_request_body < self.body_taken:
+            raise too_large(self.front.max_request_body)
+
+    def wait_with(self, result: Any) -> None:
+        """`result` wakes this request when its app is ready: let it be woken also when the client goes away."""
+        self.phase = "queue"
+        self.client.watch_gone(lambda: self._left_the_queue(result))
+
+    def _left_the_queue(self, result: Any) -> None:
+        self.client_left = True
+        result.set_exception(Failure(Cause.CLIENT_GONE, Stage.QUEUE, Side.CLIENT, "the client went away"))
+
+
+def too_large(limit: int) -> Failure:
+    return Failure(
+        Cause.BODY_TOO_LARGE, Stage.REQUEST_BODY, Side.CLIENT, f"the body is larger than {limit} bytes"
+    )
+
+
+def bad_body(error: Malformed) -> Failure:
+    return Failure(Cause.BAD_REQUEST, Stage.REQUEST_BODY, Side.CLIENT, error.reason, status=error.status)

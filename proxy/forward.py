@@ -1,0 +1,414 @@
+"""Forwarding: one request to its app, and the answer back, while both are still on their way (RFC 9110 7.6).
+
+The story, in the order of the code:
+
+1. Lease    a generation of the app: at hand, or waited for while it starts.
+2. Connect  on an idle connection to it, or a new one.
+3. Head up  what the client may not say is gone; token, forwarded fields and request id are there.
+4. Body up  what is here goes with the head; the rest by a greenlet of its own (`Upload`), beside 5 and 6.
+5. Head down  1xx at once and in order; 101 turns the two connections into a tunnel.
+6. Body down  each piece as it comes, in a framing that the client understands.
+7. Give back  the app's connection, if nothing is left on it; else it is closed.
+
+Trouble is a Failure that says at which stage and by whose fault. Never two requests for one: a request goes to
+another connection only if the app cannot have seen a byte of it, or if it is safe and the app closed an idle
+connection under it (RFC 9110 9.2.2).
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from time import monotonic
+
+import gevent
+
+from proxy.backend import ConnectRefused, Generation
+from proxy.body import Body, Truncated, body_of, chunk, last_chunk
+from proxy.exchange import Exchange, bad_body
+from proxy.failures import Cause, Failure, Side, Stage, malformed_response
+from proxy.headers import Fields, request_fields, response_fields
+from proxy.peer import Framing, HeadTooLong, Request, Response, read_head, read_response
+from proxy.streams import Stream, StreamClosed, TimedOut
+from proxy.strict import RESPONSE_LIMITS, Malformed, split_target
+from proxy.tunnel import tunnel
+
+#: Methods that may be sent again when an idle connection was closed under them, if they have no body.
+REPEATABLE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE"))
+
+
+class Unseen(Exception):
+    """The app cannot have seen a byte of the request, or may be asked again: take a new connection."""
+
+
+def forward(exchange: Exchange) -> None:
+    """Carry the request to its app and the response to the client. Raises Failure."""
+    reuse, next_generation = True, True
+    while True:
+        generation = exchange.desk.lease(exchange.wait_with)  # 1
+        exchange.generation = generation.route.generation
+        exchange.app_pid = generation.route.pid
+        try:
+            app, reused = _connection(exchange, generation, reuse)  # 2
+            _Conversation(exchange, generation, app, reused).run()  # 3 - 7
+            return
+        except Unseen:
+            reuse = False
+        except ConnectRefused as refused:
+            exchange.desk.bad(generation, "connection refused")
+            if not next_generation:
+                raise Failure(Cause.CONNECT_REFUSED, Stage.CONNECT, Side.APP, str(refused)) from None
+            next_generation = False
+        finally:
+            exchange.desk.release(generation)
+
+
+def _connection(exchange: Exchange, generation: Generation, reuse: bool) -> tuple[Stream, bool]:
+    exchange.phase = "connect"
+    if reuse and (idle := generation.idle()) is not None:
+        return idle, True
+    try:
+        return generation.connect(), False
+    except OSError as error:
+        raise Failure(Cause.CONNECT_REFUSED, Stage.CONNECT, Side.APP, str(error)) from None
+
+
+class _Conversation:
+    """One request on one connection to the app."""
+
+    def __init__(self, exchange: Exchange, generation: Generation, app: Stream, reused: bool) -> None:
+        self.exchange = exchange
+        self.client = exchange.client
+        self.request = exchange.request
+        self.generation = generation
+        self.app = app
+        self.reused = reused
+        self.timeout = exchange.desk.settings.request_timeout or None
+        self.body = exchange.body
+        self.upload: Upload | None = None
+        self.finished = False
+
+    def run(self) -> None:
+        self.client.watch_gone(self._client_left)
+        try:
+            self._head_up()
+            response = self._head_down()
+            if response.status == 101:
+                self._switch(response)
+            else:
+                self._body_down(response)
+                self._give_back(response)
+        except StreamClosed:
+            raise self._closed_by() from None
+        finally:
+            self.client.when_gone = None
+            if self.upload is not None:
+                self.upload.stop()
+            if not self.finished:
+                self.app.close()
+
+    # ----------------------------------------------------------------------------------------------------------
+    # 3 and 4: up
+
+    def _head_up(self) -> None:
+        self.exchange.phase = "send"
+        head = request_head(self.request, self.exchange, self.generation.route.token)
+        first = frame_up(self.request, self.body, self.exchange.first_piece())
+        sent_before = self.app.sent
+        try:
+            self.app.send(head + first if first else head, self.timeout)
+        except TimedOut:
+            raise Failure(Cause.APP_SILENT, Stage.SEND, Side.APP, "the app does not read") from None
+        except StreamClosed:
+            raise
+        except OSError as error:
+            if self.app.sent == sent_before:  # not a byte left us, so any method may go elsewhere
+                raise (Unseen() if self.reused else ConnectRefused(str(error))) from None
+            raise Failure(Cause.APP_BROKE_BEFORE_HEAD, Stage.SEND, Side.APP, str(error)) from None
+        if not self.body.done:
+            self.upload = Upload(self)
+
+    # ----------------------------------------------------------------------------------------------------------
+    # 5: head down
+
+    def _head_down(self) -> Response:
+        """The first response that is final, or 101; what comes before it is passed on."""
+        while True:
+            self.exchange.phase = "wait"
+            response = self._next_head()
+            if response.status == 101 or response.status >= 200:
+                return response
+            if self.request.version != b"1.0":  # RFC 9110 15.2: HTTP/1.0 defines no 1xx
+                self._to_client(
+                    status_line(response) + field_lines(response_fields(response.fields)) + b"\r\n"
+                )
+
+    def _next_head(self) -> Response:
+        try:
+            head = read_head(self.app, RESPONSE_LIMITS, self.timeout, self._first_bytes())
+            return read_response(head, self.request)
+        except HeadTooLong as error:
+            raise Failure(Cause.APP_HEAD_TOO_LARGE, Stage.AWAIT_HEAD, Side.APP, error.reason) from None
+        except Malformed as error:
+            raise malformed_response(error) from None
+        except TimedOut:
+            raise Failure(
+                Cause.APP_SILENT, Stage.AWAIT_HEAD, Side.APP, "the head of the answer is not complete"
+            ) from None
+        except EOFError as error:
+            raise Failure(Cause.APP_BROKE_BEFORE_HEAD, Stage.AWAIT_HEAD, Side.APP, str(error)) from None
+        except StreamClosed:
+            raise
+        except OSError as error:
+            raise Failure(Cause.APP_BROKE_BEFORE_HEAD, Stage.AWAIT_HEAD, Side.APP, str(error)) from None
+
+    def _first_bytes(self) -> bytes:
+        """The app's first bytes, however long it thinks while the body still goes up."""
+        while True:
+            try:
+                data = self.app.recv(self.timeout)
+            except TimedOut:
+                if self.exchange.moved_within(self.timeout):
+                    continue
+                raise Failure(
+                    Cause.APP_SILENT, Stage.AWAIT_HEAD, Side.APP, "no answer within request_timeout"
+                ) from None
+            except StreamClosed:
+                raise
+            except OSError as error:
+                raise self._closed_before_answer(str(error)) from None
+            if data:
+                self.reused = False  # from here on the app has answered: nothing is sent again
+                return data
+            raise self._closed_before_answer("the app closed the connection")
+
+    def _closed_before_answer(self, detail: str) -> Exception:
+        if self.reused and self.request.method in REPEATABLE and self.request.framing is Framing.NONE:
+            return Unseen()
+        return Failure(Cause.APP_BROKE_BEFORE_HEAD, Stage.AWAIT_HEAD, Side.APP, detail)
+
+    # ----------------------------------------------------------------------------------------------------------
+    # 6: body down
+
+    def _body_down(self, response: Response) -> None:
+        exchange = self.exchange
+        exchange.phase = "response"
+        if self.upload is not None and not self.upload.done:
+            exchange.keep_alive = False  # RFC 9112 9.6: the rest of the request would be in the way
+        chunked = may_chunk(self.request, response)
+        if response.framing is Framing.UNTIL_CLOSE and not chunked:
+            exchange.keep_alive = False
+        body = body_of(response, self.app)
+        exchange.answered(response.status)
+        piece = self._piece(body, at_hand=True)
+        self._to_client(response_head(response, exchange, chunked) + frame_down(chunked, body, piece))
+        while not body.done:
+            piece = self._piece(body)
+            if data := frame_down(chunked, body, piece):
+                self._to_client(data)
+
+    def _piece(self, body: Body, at_hand: bool = False) -> bytes:
+        try:
+            while True:
+                try:
+                    piece = body.at_hand() if at_hand else body.read(self.timeout)
+                except TimedOut:
+                    if self.exchange.moved_within(self.timeout):
+                        continue
+                    raise
+                break
+        except (Truncated, Malformed) as error:
+            raise Failure(Cause.APP_BROKE_OFF, Stage.RESPONSE_BODY, Side.APP, str(error)) from None
+        except TimedOut:
+            raise Failure(Cause.APP_BROKE_OFF, Stage.RESPONSE_BODY, Side.APP, "silent in the body") from None
+        except StreamClosed:
+            raise
+        except OSError as error:
+            raise Failure(Cause.APP_BROKE_OFF, Stage.RESPONSE_BODY, Side.APP, str(error)) from None
+        self.exchange.body_sent += len(piece)
+        return piece
+
+    def _to_client(self, data: bytes) -> None:
+        try:
+            self.client.send(data, self.timeout)
+        except TimedOut:
+            raise Failure(
+                Cause.CLIENT_GONE, self.exchange.stage, Side.CLIENT, "the client does not read"
+            ) from None
+        except StreamClosed:
+            raise
+        except OSError as error:
+            raise Failure(Cause.CLIENT_GONE, self.exchange.stage, Side.CLIENT, str(error)) from None
+        self.exchange.moved = monotonic()
+
+    # ----------------------------------------------------------------------------------------------------------
+    # 7: the end
+
+    def _give_back(self, response: Response) -> None:
+        uploaded = self.upload is None or self.upload.done
+        if uploaded and response.keep_alive:
+            self.finished = True
+            self.generation.give_back(self.app)
+
+    def _switch(self, response: Response) -> None:
+        exchange = self.exchange
+        exchange.keep_alive = False
+        exchange.phase = "tunnel"
+        exchange.answered(101)
+        self._to_client(response_head(response, exchange, chunked=False))
+        self.client.when_gone = None
+        tunnel(self.client, self.app, exchange.desk.settings.tunnel_idle_timeout or None)
+
+    def _client_left(self) -> None:
+        self.exchange.client_left = True
+        self.app.close()
+        self.client.close()
+
+    def _closed_by(self) -> Failure:
+        """Why somebody closed the streams under us."""
+        if self.upload is not None and self.upload.failure is not None:
+            return self.upload.failure
+        return Failure(Cause.CLIENT_GONE, self.exchange.stage, Side.CLIENT, "the client went away")
+
+
+class Upload:
+    """The rest of a request body, on its way up in a greenlet of its own.
+
+    The client's trouble closes the app's connection, which wakes who waits for the response; the app's trouble
+    (it may have answered without reading everything) only ends the upload.
+    """
+
+    def __init__(self, conversation: _Conversation) -> None:
+        self._conversation = conversation
+        self.done = False
+        self.failure: Failure | None = None
+        self._greenlet = gevent.spawn(self._run)
+
+    def stop(self) -> None:
+        if not self._greenlet.dead:
+            self._greenlet.kill(block=True)
+
+    def _run(self) -> None:
+        with_app = self._conversation
+        try:
+            while not with_app.body.done:
+                piece = self._piece()
+                try:
+                    with_app.app.send(frame_up(with_app.request, with_app.body, piece), with_app.timeout)
+                except (OSError, TimedOut):
+                    return  # the app does not want it; what it has to say is read by who waits for it
+                with_app.exchange.moved = monotonic()
+            self.done = True
+        except Failure as failure:
+            self.failure = failure
+            with_app.app.close()
+
+    def _piece(self) -> bytes:
+        with_app = self._conversation
+        exchange = with_app.exchange
+        while True:
+            try:
+                piece = with_app.body.read(with_app.timeout)
+            except TimedOut:
+                if exchange.moved_within(with_app.timeout):
+                    continue
+                raise Failure(
+                    Cause.SLOW_BODY, Stage.REQUEST_BODY, Side.CLIENT, "silent in the body"
+                ) from None
+            except Malformed as error:
+                raise bad_body(error) from None
+            except (Truncated, OSError) as error:
+                exchange.client_left = True
+                raise Failure(Cause.CLIENT_GONE, Stage.REQUEST_BODY, Side.CLIENT, str(error)) from None
+            exchange.count_body(piece)
+            return piece
+
+
+# --------------------------------------------------------------------------------------------------------------
+# What heads and pieces look like on the wire
+
+
+def request_head(request: Request, exchange: Exchange, token: str) -> bytes:
+    """The head as the app gets it: the target byte for byte, the fields that may cross, our own."""
+    fields = request_fields(
+        request.fields,
+        caller=exchange.caller,
+        host=request.host,
+        token=token.encode("ascii"),
+        request_id=exchange.request_id,
+        upgrade=request.upgrade or None,
+        forwarded_for_port=exchange.front.forwarded_for_port,
+        trusted=exchange.trusted,
+        via=exchange.via,
+        http_version=request.version,
+    )
+    framing = b""
+    if request.framing is Framing.CHUNKED:
+        framing = b"Transfer-Encoding: chunked\r\n"
+    elif request.framing is Framing.LENGTH:
+        framing = b"Content-Length: %d\r\n" % request.length
+    target = request.target
+    if not target.startswith(b"/"):
+        target = split_target(target).origin  # RFC 9112 3.2.1: what an origin server is asked for
+    return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (request.method, target, field_lines(fields), framing)
+
+
+def response_head(response: Response, exchange: Exchange, chunked: bool) -> bytes:
+    """The head as the client gets it."""
+    upgrade = upgrade_value(response.fields) if response.status in (101, 426) else None
+    fields = response_fields(
+        response.fields, via=exchange.via, http_version=response.version, upgrade=upgrade
+    )
+    framing = b"Transfer-Encoding: chunked\r\n" if chunked else b""
+    return (
+        status_line(response) + field_lines(fields) + framing + connection_line(response, exchange) + b"\r\n"
+    )
+
+
+def connection_line(response: Response, exchange: Exchange) -> bytes:
+    """Whether the client's connection lives on (RFC 9112 9.3); after 101 the question is another protocol's."""
+    if response.status == 101:
+        return b""
+    if not exchange.keep_alive:
+        return b"Connection: close\r\n"
+    return b"Connection: keep-alive\r\n" if exchange.request.version == b"1.0" else b""
+
+
+def status_line(response: Response) -> bytes:
+    """RFC 9112 section 4; our own version, the app's reason phrase or the standard's."""
+    reason = response.reason
+    if not reason:
+        try:
+            reason = HTTPStatus(response.status).phrase.encode("ascii")
+        except ValueError:
+            reason = b""
+    return b"HTTP/1.1 %d %b\r\n" % (response.status, reason)
+
+
+def field_lines(fields: Fields) -> bytes:
+    return b"".join([b"%b: %b\r\n" % field for field in fields])
+
+
+def upgrade_value(fields: Fields) -> bytes | None:
+    """The protocol an app switches to, or asks for."""
+    return next((value for name, value in fields if name.lower() == b"upgrade"), None)
+
+
+def may_chunk(request: Request, response: Response) -> bool:
+    """Whether the client gets the chunked coding: a length nobody knows, and HTTP/1.1 (RFC 9112 6.1)."""
+    return request.version == b"1.1" and response.framing in (Framing.CHUNKED, Framing.UNTIL_CLOSE)
+
+
+def frame_up(request: Request, body: Body, piece: bytes) -> bytes:
+    """A piece of the request body in the framing the client chose; the end too, once it has been seen."""
+    if request.framing is not Framing.CHUNKED:
+        return piece
+    framed = chunk(piece) if piece else b""
+    return framed + last_chunk(body.trailers) if body.done else framed
+
+
+def frame_down(chunked: bool, body: Body, piece: bytes) -> bytes:
+    """A piece of the response body in the client's framing; the end too, once it has been seen."""
+    if not chunked:
+        return piece
+    framed = chunk(piece) if piece else b""
+    return framed + last_chunk(body.trailers) if body.done else framed

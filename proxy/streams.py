@@ -1,0 +1,418 @@
+"""Streams: bytes to and from a non-blocking socket, parked greenlets instead of blocked threads.
+
+One read watcher a socket, started once and left running: its callback switches straight to the greenlet that
+waits, so the steady state of small requests costs no start and stop of watchers (half the price of
+gevent.socket). The watcher is level-triggered, which has a price: one unread byte or a half-close that nobody
+reads would make it fire without end. The rule that keeps us safe:
+
+    when bytes arrive and nobody reads, they are read ahead into a bounded buffer; when that is full, or at the
+    end of input, the watcher is stopped, and started again when somebody wants to read.
+
+Reading ahead is also how a peer that goes away while its request is in flight is noticed (`when_gone`), and its
+bound is the back-pressure: what does not fit stays in the kernel, and the sender waits.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from gevent import get_hub, getcurrent
+from gevent.exceptions import LoopExit  # noqa: F401  (documented: what hub.switch raises when the loop ends)
+
+READ_SIZE = 65536
+#: What a stream holds unread before its peer has to wait: one socket buffer's worth, as nginx's proxy_buffers.
+READ_AHEAD_LIMIT = 65536
+
+NEVER = float("inf")
+
+_READ, _WRITE = 1, 2
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class StreamClosed(ConnectionError):
+    """The stream was closed by us while somebody waited for it, or is used after that."""
+
+
+class TimedOut(Exception):
+    """The peer did nothing for as long as it was given."""
+
+
+class Deadlines:
+    """Wakes streams whose peer has been silent too long.
+
+    Deadlines move with every byte and almost never pass, so none has a timer of its own: a stream lies in the
+    bucket of the tick in which it should be looked at, and when that tick comes it is woken or put into a later
+    one. Resolution: one tick.
+    """
+
+    __slots__ = ("_buckets", "_next", "_timer", "tick")
+
+    def __init__(self, tick: float = 0.1) -> None:
+        self.tick = tick
+        self._buckets: dict[int, list[Stream]] = {}
+        self._next = int(monotonic() / tick)
+        self._timer = get_hub().loop.timer(tick, tick, ref=False)
+        self._timer.start(self._tick)
+
+    def watch(self, stream: Stream, deadline: float) -> None:
+        """Look at `stream` when `deadline` (monotonic) has come, unless it is to be looked at before that."""
+        number = int(deadline / self.tick) + 1
+        if stream.look_at > number:
+            stream.look_at = number
+            self._buckets.setdefault(number, []).append(stream)
+
+    def _tick(self) -> None:
+        now = monotonic()
+        current = int(now / self.tick)
+        while self._next <= current:
+            for stream in self._buckets.pop(self._next, ()):
+                if stream.look_at == self._next:
+                    stream.look_at = NEVER
+                    stream.expire(now)
+            self._next += 1
+
+    def close(self) -> None:
+        self._timer.stop()
+        self._timer.close()
+
+
+class Stream:
+    """One connected socket. At most one greenlet reads and one writes at a time.
+
+    `when_gone()` is called, from the event loop, when the peer has ended or broken the connection and nobody was
+    reading; `when_readable()` when bytes came and nobody was reading; `when_expired()` when a rest is over. None
+    of them may block.
+    """
+
+    __slots__ = (
+        "_ahead",
+        "_closed",
+        "_deadlines",
+        "_ended",
+        "_failure",
+        "_hub",
+        "_read_deadline",
+        "_read_watcher",
+        "_reader",
+        "_reading",
+        "_recv",
+        "_send",
+        "_sock",
+        "_write_deadline",
+        "_write_watcher",
+        "_writer",
+        "look_at",
+        "sent",
+        "when_expired",
+        "when_gone",
+        "when_readable",
+    )
+
+    def __init__(self, sock: socket.socket, deadlines: Deadlines) -> None:
+        sock.setblocking(False)
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sock = sock
+        self._recv = sock.recv
+        self._send = sock.send
+        self._hub = get_hub()
+        self._deadlines = deadlines
+        self._ahead = b""
+        self._ended = False
+        self._closed = False
+        self._failure: OSError | None = None
+        self._reader: Any = None
+        self._writer: Any = None
+        self._reading = False
+        self._read_deadline = NEVER
+        self._write_deadline = NEVER
+        self._read_watcher = self._hub.loop.io(sock.fileno(), _READ)
+        self._write_watcher: Any = None
+        self.look_at: float = NEVER
+        self.sent = 0  # bytes the kernel took, in all
+        self.when_gone: Callable[[], None] | None = None
+        self.when_readable: Callable[[], None] | None = None
+        self.when_expired: Callable[[], None] | None = None
+        self._start_reading()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "ended" if self._ended else "open"
+        return f"<Stream fd={self._sock.fileno()} {state} ahead={len(self._ahead)}>"
+
+    # ----------------------------------------------------------------------------------------------------------
+    # What may be asked without waiting
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    @property
+    def ended(self) -> bool:
+        """The peer has sent its last byte, or the connection broke; bytes read ahead may still be there."""
+        return self._ended or self._failure is not None
+
+    @property
+    def quiet(self) -> bool:
+        """Open, with nothing read ahead: fit for a new exchange."""
+        return not (self._closed or self._ended or self._ahead or self._failure is not None)
+
+    def watch_gone(self, callback: Callable[[], None]) -> None:
+        """Call `callback` when the peer goes away while nobody reads; at once if it has gone already."""
+        self.when_gone = callback
+        if self.ended:
+            callback()
+
+    def ahead(self) -> bytes:
+        """The bytes that are here already; they stay."""
+        return self._ahead
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    # ----------------------------------------------------------------------------------------------------------
+    # Reading
+
+    def recv(self, timeout: float | None, *, eager: bool = False) -> bytes:
+        """Some bytes, or b"" at the end of input. `timeout` in seconds of silence, None for ever.
+
+        `eager`: try the socket before waiting for the event loop, for a body that is likely to be there.
+        Raises TimedOut, StreamClosed, or the socket's OSError.
+        """
+        if self._ahead:
+            data, self._ahead = self._ahead, b""
+            return data
+        while True:
+            if self._ended:
+                return b""
+            if self._failure is not None:
+                raise self._failure
+            if self._closed:
+                raise StreamClosed("the stream is closed")
+            if not eager:
+                self._park_reader(timeout)
+                if self._ahead or self._closed or self._failure is not None:
+                    return self.recv(timeout)
+            eager = False
+            try:
+                data = self._recv(READ_SIZE)
+            except (BlockingIOError, InterruptedError):
+                continue
+            except OSError as error:
+                self._failure = error
+                self._stop_reading()
+                raise
+            if not data:
+                self._ended = True
+                self._stop_reading()
+            return data
+
+    def rest(self, timeout: float, when_readable: Callable[[], None], when_over: Callable[[], None]) -> None:
+        """Wait without a greenlet: `when_readable()` when bytes come, `when_over()` when the peer is gone or has
+        been silent for `timeout` seconds. One of them is called, once."""
+        self.when_readable = when_readable
+        self.when_gone = self.when_expired = when_over
+        self._read_deadline = monotonic() + timeout
+        self._deadlines.watch(self, self._read_deadline)
+        self._start_reading()
+
+    def rouse(self) -> None:
+        """End a rest."""
+        self.when_readable = self.when_gone = self.when_expired = None
+        self._read_deadline = NEVER
+
+    def unread(self, data: bytes) -> None:
+        """Put back what was read too much; the next `recv` returns it first."""
+        self._ahead = data + self._ahead if self._ahead else data
+
+    def _park_reader(self, timeout: float | None) -> None:
+        assert self._reader is None, "two greenlets read one stream"
+        if timeout is not None:
+            self._read_deadline = monotonic() + timeout
+            self._deadlines.watch(self, self._read_deadline)
+        self._reader = getcurrent()
+        if not self._reading:
+            self._start_reading()
+        try:
+            verdict = self._hub.switch()
+        finally:
+            self._reader = None
+            self._read_deadline = NEVER
+        if verdict is TimedOut:
+            raise TimedOut
+
+    def _start_reading(self) -> None:
+        if not (self._reading or self._closed):
+            self._reading = True
+            self._read_watcher.start(self._readable)
+
+    def _stop_reading(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._read_watcher.stop()
+
+    def _readable(self) -> None:
+        reader = self._reader
+        if reader is not None:
+            self._reader = None
+            reader.switch()
+        else:
+            self._read_ahead()
+
+    def _read_ahead(self) -> None:
+        room = READ_AHEAD_LIMIT - len(self._ahead)
+        if room <= 0:
+            self._stop_reading()
+            return
+        try:
+            data = self._recv(room)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._failure = error
+        else:
+            if data:
+                self._ahead += data
+                if self.when_readable is not None:
+                    self.when_readable()
+                return
+            self._ended = True
+        self._stop_reading()
+        if self.when_gone is not None:
+            self.when_gone()
+
+    # ----------------------------------------------------------------------------------------------------------
+    # Writing
+
+    def send(self, data: bytes | bytearray | memoryview, timeout: float | None) -> None:
+        """All of `data`. `timeout`: seconds without progress. Raises TimedOut, StreamClosed, OSError."""
+        if self._closed:
+            raise StreamClosed("the stream is closed")
+        try:
+            sent = self._send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        self.sent += sent
+        if sent < len(data):
+            self._send_rest(memoryview(data)[sent:], timeout)
+
+    def _send_rest(self, data: memoryview, timeout: float | None) -> None:
+        while data:
+            self._park_writer(timeout)
+            try:
+                sent = self._send(data)
+            except (BlockingIOError, InterruptedError):
+                continue
+            self.sent += sent
+            data = data[sent:]
+
+    def _park_writer(self, timeout: float | None) -> None:
+        assert self._writer is None, "two greenlets write one stream"
+        if timeout is not None:
+            self._write_deadline = monotonic() + timeout
+            self._deadlines.watch(self, self._write_deadline)
+        if self._write_watcher is None:
+            self._write_watcher = self._hub.loop.io(self._sock.fileno(), _WRITE)
+        self._writer = getcurrent()
+        self._write_watcher.start(self._writable)
+        try:
+            verdict = self._hub.switch()
+        finally:
+            self._writer = None
+            self._write_deadline = NEVER
+            if self._write_watcher is not None:
+                self._write_watcher.stop()
+        if verdict is TimedOut:
+            raise TimedOut
+        if self._closed:
+            raise StreamClosed("the stream was closed")
+
+    def _writable(self) -> None:
+        writer = self._writer
+        if writer is not None:
+            self._writer = None
+            writer.switch()
+
+    def end(self) -> None:
+        """Say that no more bytes come from us (FIN); reading goes on."""
+        if not self._closed:
+            try:
+                self._sock.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass  # the peer has reset the connection: the next read tells
+
+    # ----------------------------------------------------------------------------------------------------------
+    # The end
+
+    def expire(self, now: float) -> None:
+        """Called by Deadlines: wake who has waited too long, look again later for who has not."""
+        if self._read_deadline <= now:
+            if self._reader is not None:
+                reader, self._reader = self._reader, None
+                reader.switch(TimedOut)
+            elif self.when_expired is not None:
+                when_expired = self.when_expired
+                self.rouse()
+                when_expired()
+        if self._writer is not None and self._write_deadline <= now:
+            writer, self._writer = self._writer, None
+            writer.switch(TimedOut)
+        later = min(self._read_deadline, self._write_deadline)
+        if later < NEVER:
+            self._deadlines.watch(self, later)
+
+    def close(self) -> None:
+        """Close the socket; who still waits for it gets StreamClosed. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._stop_reading()
+        self._read_watcher.close()
+        if self._write_watcher is not None:
+            self._write_watcher.stop()
+            self._write_watcher.close()
+            self._write_watcher = None
+        self._sock.close()
+        self.rouse()
+        for parked in (self._reader, self._writer):
+            if parked is not None:
+                self._hub.loop.run_callback(_wake, self, parked)
+
+    def abort(self) -> None:
+        """Break the connection (RST): the peer must not take what it has for the whole."""
+        if not self._closed:
+            try:
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            except OSError:
+                pass  # already broken
+            self.close()
+
+    def linger(self, timeout: float, limit: int = 1 << 20) -> None:
+        """Close without hurting what was sent: FIN, then read and forget until the peer ends (RFC 9112 9.6).
+
+        Closing a socket with unread bytes sends RST, and the peer may lose an answer it has not read yet.
+        """
+        self.end()
+        give_up = monotonic() + timeout
+        try:
+            while limit > 0 and (left := give_up - monotonic()) > 0:
+                data = self.recv(left)
+                if not data:
+                    break
+                limit -= len(data)
+        except (TimedOut, OSError):
+            pass  # it had its time
+        self.close()
+
+
+def _wake(stream: Stream, parked: Any) -> None:
+    """Resume who was parked on a stream that was closed meanwhile, if it is still parked there."""
+    if stream._reader is parked:
+        stream._reader = None
+        parked.switch()
+    elif stream._writer is parked:
+        stream._writer = None
+        parked.switch()

@@ -1,0 +1,180 @@
+"""A worker: everything put together, run, drained.
+
+gevent is used explicitly and nothing is monkey-patched: no library that blocks is called here, and patching would
+put its sockets, slower, where we want the plain ones.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import gevent
+import structlog
+from gevent.event import Event
+
+from proxy.backend import Backend
+from proxy.connection import Connection
+from proxy.exchange import Exchange
+from proxy.failures import Failure, reason_word
+from proxy.handlers import Handlers
+from proxy.headers import Caller
+from proxy.keeper_link import KeeperLink
+from proxy.listener import Listener, adopt
+from proxy.privileges import become
+from proxy.streams import Deadlines, Stream
+from proxy.strict import Limits
+from supervisor_conf.control.messages import AskRequests, RequestLine, Requests
+from supervisor_conf.eventlog import configure
+from supervisor_conf.settings import Settings, from_json
+
+REPORT_EVERY = 1.0
+
+
+class Worker:
+    """One process of the front."""
+
+    def __init__(self, settings: Settings, run_directory: Path, name: str) -> None:
+        self.settings = settings
+        self.draining = False
+        self.limits = Limits(max_head=settings.front.max_header_bytes)
+        self.handlers = Handlers(settings.apps)
+        self.deadlines = Deadlines()
+        self._keeper = KeeperLink(
+            str(run_directory / "control.sock"), name, self._heard, self._keeper_back, self._keeper_away
+        )
+        self.backend = Backend(settings.apps, self._keeper.send, self.deadlines)
+        self._listeners: list[Listener] = []
+        self._connections: set[Connection] = set()
+        self._told_to_stop = Event()
+        self._all_closed = Event()
+        self._id_prefix = secrets.token_hex(6)
+        self._ids = count(1)
+
+    # ----------------------------------------------------------------------------------------------------------
+    # Life
+
+    def run(self, sockets: list[socket.socket]) -> None:
+        """Serve until told to stop, then drain. Returns when nothing is left, or `drain_limit` has passed."""
+        gevent.signal_handler(signal.SIGTERM, self._told_to_stop.set)
+        gevent.signal_handler(
+            signal.SIGINT, lambda: None
+        )  # Ctrl-C reaches the whole group: supervisord decides
+        self._keeper.start()
+        reports = gevent.spawn(self._report_for_ever)
+        self._listeners = [Listener(sock, self._accepted) for sock in sockets]
+        structlog.get_logger().info("front.started", sockets=len(sockets))
+        self._told_to_stop.wait()
+        self._drain()
+        reports.kill()
+        self._keeper.stop()
+
+    def _drain(self) -> None:
+        self.draining = True
+        for listener in self._listeners:
+            listener.close()
+        for connection in list(self._connections):
+            connection.drain()
+        structlog.get_logger().info("front.draining", connections=len(self._connections))
+        if self._connections and not self._all_closed.wait(self.settings.front.drain_limit):
+            structlog.get_logger().warning("front.drain_limit", connections=len(self._connections))
+            for connection in list(self._connections):
+                connection.close()
+        structlog.get_logger().info("front.ended")
+
+    # ----------------------------------------------------------------------------------------------------------
+    # Connections
+
+    def _accepted(self, sock: socket.socket, address: Any) -> None:
+        if sock.family == socket.AF_UNIX:
+            caller = Caller("", 0, "http")
+        else:
+            caller = Caller(_plain_address(address[0]), address[1], "http")
+        self._connections.add(Connection(Stream(sock, self.deadlines), caller, self))
+
+    def closed(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        if self.draining and not self._connections:
+            self._all_closed.set()
+
+    def request_id(self) -> bytes:
+        """Unique among all workers and restarts: 48 random bits a process, and a count."""
+        return b"%b-%x" % (self._id_prefix.encode("ascii"), next(self._ids))
+
+    def finished(self, exchange: Exchange) -> None:
+        """An exchange is over, whatever its end."""
+        desk = getattr(exchange, "desk", None)
+        if exchange.reason and desk is not None:
+            desk.failures += 1
+        if exchange.reason:
+            structlog.get_logger().info(
+                "request.failed",
+                id=exchange.request_id.decode("ascii"),
+                app=desk.settings.name if desk is not None else "",
+                status=exchange.status,
+                reason=exchange.reason,
+                phase=exchange.phase,
+            )
+
+    def refused(self, failure: Failure) -> None:
+        """A head was refused before it was a request."""
+        structlog.get_logger().info("request.refused", status=failure.status, reason=reason_word(failure))
+
+    # ----------------------------------------------------------------------------------------------------------
+    # The keeper
+
+    def _heard(self, message: object) -> None:
+        if isinstance(message, AskRequests):
+            self._keeper.send(Requests(message.question, self._request_lines(message.app)))
+        else:
+            self.backend.handle(message)
+
+    def _keeper_back(self) -> None:
+        for desk in self.backend.desks.values():
+            desk.keeper_is_back()
+
+    def _keeper_away(self, seconds: float) -> None:
+        for desk in self.backend.desks.values():
+            desk.keeper_is_away(seconds)
+
+    def _report_for_ever(self) -> None:
+        while True:
+            gevent.sleep(REPORT_EVERY)
+            for desk in self.backend.desks.values():
+                if (counters := desk.counters()) is not None:
+                    self._keeper.send(counters)
+
+    def _request_lines(self, app: str) -> tuple[RequestLine, ...]:
+        exchanges = [
+            connection.exchange for connection in self._connections if connection.exchange is not None
+        ]
+        return tuple(line for exchange in exchanges if (line := exchange.line()).app == app or not app)
+
+
+def _plain_address(address: str) -> str:
+    """IPv4 mapped into IPv6 (a dual-stack listener) is told as IPv4."""
+    return address[7:] if address.startswith("::ffff:") and "." in address else address
+
+
+def main(arguments: list[str]) -> int:
+    """`python -P -m proxy RUN_DIRECTORY`, with the descriptors of docs/architecture.md."""
+    run_directory = Path(arguments[1])
+    sockets = adopt(os.environ)  # type: ignore[arg-type]
+    configure(int(os.environ["PORTICO_LOG_FD"]), process=f"front-{os.getpid()}")
+    settings = from_json(_read_all(int(os.environ["PORTICO_SETTINGS_FD"])))
+    if os.getuid() == 0:
+        become(settings.front.user or "nobody")
+    name = os.environ.get("SUPERVISOR_PROCESS_NAME", str(os.getpid()))
+    Worker(settings, run_directory, f"portico-front:{name}").run(sockets)
+    return 0
+
+
+def _read_all(descriptor: int) -> str:
+    with open(descriptor, encoding="utf-8") as file:
+        file.seek(0)
+        return file.read()
