@@ -216,7 +216,8 @@ class LifecycleMachine(RuleBasedStateMachine):
 
     @rule(generation=running)
     def suspected(self, generation: int) -> None:
-        self.ours.discard(generation)
+        if generation in self.routes:
+            self.ours.discard(generation)
         self.tell(events.Suspected(generation))
 
     @rule(generation=running)
