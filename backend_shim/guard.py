@@ -1,0 +1,32 @@
+"""Which guard an application gets."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from backend_shim.asgi import AsgiGuard
+from backend_shim.wsgi import WsgiGuard
+
+if TYPE_CHECKING:
+    from backend_shim.pairing import Pairing
+
+
+def guard(app: Any, pairing: Pairing) -> Any:
+    """`app` behind the guard of its kind; itself when it has one."""
+    if isinstance(app, (WsgiGuard, AsgiGuard)):
+        return app
+    return AsgiGuard(app, pairing) if is_asgi(app) else WsgiGuard(app, pairing)
+
+
+def is_asgi(app: Any) -> bool:
+    """A coroutine function, or something called with three arguments (WSGI: two)."""
+    if inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(getattr(app, "__call__", None)):  # noqa: B004
+        return True
+    try:
+        inspect.signature(app).bind(None, None)
+    except TypeError:  # not callable with two arguments
+        return True
+    except ValueError:  # a C function without a signature
+        return False
+    return False
