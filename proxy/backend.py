@@ -201,7 +201,8 @@ class AppDesk:
         self._waiting.append(result)
         waiter(result)
         try:
-            generation: Generation = result.get(timeout=self.settings.queue_timeout or None)
+            generation = result.get(timeout=self.settings.queue_timeout or None)
+            assert generation is not None
             return generation
         except gevent.Timeout:
             raise Failure(Cause.QUEUE_TIMEOUT, Stage.QUEUE, Side.FRONT, "queue_timeout has passed") from None
