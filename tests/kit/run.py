@@ -244,6 +244,15 @@ class PorticoRun:
         pairs = re.findall(r"^(portico-front:\S+)\s+RUNNING\s+pid (\d+)", status, re.MULTILINE)
         return {name: int(pid) for name, pid in pairs}
 
+    def log_of(self, app: str) -> str:
+        """Everything an app has printed, all its starts together."""
+        folder = self.run_directory.parent / "logs" / app
+        return "".join(path.read_text(errors="replace") for path in sorted(folder.glob("*.log")))
+
+    def wait_for_sleepers(self, count: int = 1, app: str = "shop") -> None:
+        """Wait until so many requests for /sleep have reached the fixture app."""
+        wait_until(lambda: self.log_of(app).count("a request sleeps") >= count, f"{count} requests in flight")
+
     def token_of(self, pid: int) -> str:
         """The pairing token in a process's environment."""
         return procfs.environ(pid).get("ASPNETCORE_TOKEN", "")

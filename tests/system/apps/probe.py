@@ -56,6 +56,7 @@ def answer(path, query, headers, script_name, body):
     if path == "/length":
         return as_json({"length": len(body())})
     if path == "/sleep":
+        print("a request sleeps", flush=True)
         time.sleep(number("s", 1.0))
         return text(f"slept in {os.getpid()}")
     if path == "/stream":

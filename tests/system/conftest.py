@@ -1,0 +1,58 @@
+"""Real supervisord, real workers, real apps, on loopback, in folders that all users may look into."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kit import environments
+from tests.kit.configs import with_apps
+from tests.kit.run import Person, myself
+
+PEOPLE = ["root", "ordinary user"] if os.geteuid() == 0 else ["ordinary user"]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A new folder with the fixture apps in `apps/`."""
+    yield from _folder()
+
+
+@pytest.fixture(scope="module")
+def module_folder() -> Iterator[Path]:
+    """The same for a run that several tests share."""
+    yield from _folder()
+
+
+def _folder() -> Iterator[Path]:
+    made = with_apps(environments.readable_folder())
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture(scope="session")
+def ordinary_commands() -> Iterator[Path]:
+    """Commands of an environment with Portico, installed as the README says, usable by everybody."""
+    made = environments.readable_folder()
+    yield environments.portico_environment(made)
+    shutil.rmtree(made)
+
+
+@pytest.fixture(scope="session")
+def servers_commands() -> Iterator[Path]:
+    """Commands of an environment that has the app servers and has never heard of Portico."""
+    made = environments.readable_folder()
+    yield environments.servers_environment(made)
+    shutil.rmtree(made)
+
+
+@pytest.fixture(params=PEOPLE)
+def person(request: pytest.FixtureRequest) -> Person:
+    """Who runs Portico: the user of the tests, and when that is root an ordinary user as well."""
+    if request.param == "root" or os.geteuid() != 0:
+        return myself()
+    return environments.ordinary_person(request.getfixturevalue("ordinary_commands"))
