@@ -1,0 +1,285 @@
+"""Apps: a fresh generation, port, token and log at every start; exits told to the keeper."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, Final
+
+from supervisor.states import STOPPED_STATES, ProcessStates, SupervisorStates
+from supervisor.xmlrpc import Faults, RPCError
+
+from supervisor_conf import launch
+from supervisor_conf.control import messages
+from supervisor_conf.plugin.context import Context
+from supervisor_conf.plugin.descriptors import memory_file
+from supervisor_conf.plugin.output import Sink
+from supervisor_conf.plugin.spawn import ManagedProcess
+from supervisor_conf.plugin.terminal import TerminalSink
+from supervisor_conf.settings import AppSettings
+from supervisor_conf.stdoutlog import StdoutLog, log_path
+
+HOST: Final = "127.0.0.1"
+LOWEST_PORT, HIGHEST_PORT = 10_000, 32_767
+"""Below Linux's ephemeral ports (32768..), so that no outgoing connection takes one in between."""
+_TRIES: Final = 200
+
+ENDING: Final = "Portico is shutting down."
+
+
+class ManagedApp(ManagedProcess):
+    """One slot of one app. `current` is its generation while a process runs, else None."""
+
+    def __init__(self, context: Context, process: Any, app: AppSettings, slot: int) -> None:
+        super().__init__(context, process)
+        self.app = app
+        self.slot = slot
+        self.current: messages.Spawned | None = None
+        self._asked = False
+        self._admin_stop = process.stop
+        process.stop = self.stop
+        config = process.config
+        config.autostart = config.autorestart = False
+        config.startsecs = config.startretries = 0
+        config.stopsignal = signal.SIGTERM
+        config.stopasgroup = True
+        config.stopwaitsecs = app.shutdown_time_limit
+        config.stdout_logfile = None
+        self._minted: messages.Spawned | None = None
+
+    # ----------------------------------------------------------------------------------------------------------
+    # Orders of the keeper
+
+    def start(self) -> None:
+        """`Start`: answered by Spawned or SpawnFailed, whatever happens."""
+        if self.context.options.mood < SupervisorStates.RUNNING:
+            # RPC starts are refused by supervisord; a start of our own would hang the shutdown.
+            return self.not_started(ENDING)
+        if self.process.pid:
+            return self.not_started(f"{self.name} still runs (pid {self.process.pid}).")
+        self._asked = True
+        try:
+            self.process.spawn()
+        finally:
+            self._asked = False
+
+    def signal(self, generation: int, number: int) -> None:
+        """`Signal`: a stop, to the process group. A generation that has ended is not there to be signalled."""
+        if self.current is None or self.current.generation != generation or not self.process.pid:
+            return
+        if number in signal.valid_signals():
+            self.kill(number)
+
+    def kill(self, number: int) -> None:
+        """supervisord shows STOPPING, and sends SIGKILL itself when stopwaitsecs have passed."""
+        if self.state in (ProcessStates.STARTING, ProcessStates.RUNNING, ProcessStates.STOPPING):
+            self.process.kill(number)
+
+    def newest_output(self, generation: int) -> messages.Output:
+        """The output of the generation that runs, or ran last; empty for any other."""
+        if self._minted is None or self._minted.generation != generation:
+            return messages.Output(generation=generation, text="")
+        self.process.drain()
+        return messages.Output(
+            generation=generation, text=self.output.text(), first_after=self.output.first_after
+        )
+
+    # ----------------------------------------------------------------------------------------------------------
+    # supervisorctl
+
+    def stop(self) -> Any:
+        """In place of Subprocess.stop, which only `supervisorctl stop` and its like call on an app."""
+        self.administrative_stop()
+        return self._admin_stop()
+
+    def administrative_stop(self) -> None:
+        """Remembered also when nothing runs, until `supervisorctl start`."""
+        if self.context.options.mood < SupervisorStates.RUNNING:
+            return
+        self.context.memory.stopped.add(self.app.name)
+        self.context.log.info("app.admin-stop", app=self.app.name, slot=self.slot)
+        self.context.send(messages.AdminStopped(app=self.app.name, slot=self.slot))
+
+    def refuse_start(self) -> None:
+        """Raises RPCError when `supervisorctl start` is refused. Its text reaches every RPC client."""
+        sentence = self.context.memory.refusals.get(self.app.name, "")
+        if sentence and not self.process.pid:
+            self.process.spawnerr = sentence
+            self.context.log.warning("app.start-refused", app=self.app.name, why=sentence)
+            raise RPCError(Faults.SPAWN_ERROR, sentence)
+
+    # ----------------------------------------------------------------------------------------------------------
+    # One start
+
+    def prepare(self) -> tuple[int, ...]:
+        if not self._asked:
+            self.context.memory.stopped.discard(self.app.name)
+        self.process.config.stdout_logfile = None
+        self._minted = None
+        minted = self._mint()
+        order = launch_order(self.app, minted, self.context.shim)
+        fd = memory_file("portico-launch", json.dumps(order).encode("utf-8", "surrogatepass"))
+        self._minted = minted
+        return (fd,)
+
+    def _mint(self) -> messages.Spawned:
+        memory = self.context.memory
+        name = self.app.name
+        taken = {one.port for one in memory.running.values()} | {memory.ports.get(name, 0)}
+        port = self.app.port or free_port(HOST, taken)
+        memory.ports[name] = port
+        return messages.Spawned(
+            app=name,
+            process=self.name,
+            slot=self.slot,
+            generation=memory.next_generation(name),
+            pid=0,
+            host=HOST,
+            port=port,
+            socket="",
+            token=secrets.token_hex(32),
+            nonce=secrets.token_hex(16),
+            log="",
+            at=time.time(),
+            asked=self._asked,
+        )
+
+    def started(self, pid: int) -> None:
+        assert self._minted is not None
+        sink, log = self._open_log(pid, self._minted.at)
+        self.output.sink = sink
+        self.process.config.stdout_logfile = log or None
+        self._minted = self.current = _with_pid(self._minted, pid, log)
+        self.context.memory.running[pid] = self.current
+        self.context.log.info(
+            "app.spawned",
+            app=self.app.name,
+            generation=self.current.generation,
+            pid=pid,
+            port=self.current.port,
+            log=log,
+            asked=self._asked,
+        )
+        self.context.send(self.current)
+
+    def not_started(self, sentence: str) -> None:
+        self.context.log.warning("app.not-spawned", app=self.app.name, slot=self.slot, why=sentence)
+        if self._asked or self.context.options.mood < SupervisorStates.RUNNING or self.process.pid:
+            self.context.send(messages.SpawnFailed(app=self.app.name, slot=self.slot, sentence=sentence))
+
+    def _open_log(self, pid: int, started: float) -> tuple[Sink | None, str]:
+        """Where the output goes, and the path of it. A log that cannot be made is a warning."""
+        if self.app.stdout_log == "-":
+            terminal = self.context.terminal
+            return (None if terminal is None else TerminalSink(terminal)), ""
+        if not self.app.stdout_log:
+            return None, ""
+        path = log_path(self.app.stdout_log, started, pid)
+        try:
+            sink = StdoutLog(path, self.app.stdout_log_max_bytes, self.app.stdout_log_keep, self._log_problem)
+        except OSError as error:
+            self._log_problem(f"{path} cannot be created: {error.strerror}.")
+            return None, ""
+        return sink, str(path)
+
+    def _log_problem(self, sentence: str) -> None:
+        self.context.log.warning("app.log-problem", app=self.app.name, problem=sentence)
+        self.context.options.logger.warn(f"{self.app.name}: {sentence}")
+
+    def ended(self, pid: int, status: int) -> None:
+        ended, self.current = self.current, None
+        self.context.memory.running.pop(pid, None)
+        if ended is None:
+            return
+        administrative = bool(self.process.administrative_stop)
+        self.context.log.info(
+            "app.exited",
+            app=self.app.name,
+            generation=ended.generation,
+            pid=pid,
+            status=_in_words(status),
+            administrative=administrative,
+        )
+        self.context.send(
+            messages.Exited(
+                app=self.app.name,
+                slot=self.slot,
+                generation=ended.generation,
+                pid=pid,
+                status=status,
+                last_output=self.output.text(),
+                administrative=administrative,
+                at=time.time(),
+            )
+        )
+
+    @property
+    def gone(self) -> bool:
+        return self.state in STOPPED_STATES
+
+
+def launch_order(app: AppSettings, minted: messages.Spawned, shim: Path | None) -> launch.Order:
+    """What `launch.py` reads: the shape of the contract between the two."""
+    return {
+        "argv": list(app.command),
+        "directory": str(app.directory),
+        "environment": dict(app.environment),
+        "environment_file": str(app.environment_file) if app.environment_file else "",
+        "user": app.user,
+        "umask": None,
+        "parent": os.getpid(),
+        "path": app.path,
+        "host": minted.host,
+        "port": minted.port,
+        "socket": minted.socket,
+        "fd": -1,
+        "token": minted.token,
+        "nonce": minted.nonce,
+        "shim": str(shim) if shim is not None and app.shim == "auto" else "",
+    }
+
+
+def launch_command(name: str) -> list[str]:
+    """The argv of an app's section in supervisord.conf."""
+    return [sys.executable, "-I", "-S", str(Path(launch.__file__).resolve()), name]
+
+
+def free_port(host: str, taken: Collection[int]) -> int:
+    """A random port on which nobody listens now. Not reserved: an app without SO_REUSEADDR could not bind then.
+
+    Raises OSError (EADDRINUSE) when so many tries all met a listener.
+    """
+    for _ in range(_TRIES):
+        port = LOWEST_PORT + secrets.randbelow(HIGHEST_PORT - LOWEST_PORT + 1)
+        if port not in taken and _nobody_listens(host, port):
+            return port
+    raise OSError(errno.EADDRINUSE, "no free port was found")
+
+
+def _nobody_listens(host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def _with_pid(minted: messages.Spawned, pid: int, log: str) -> messages.Spawned:
+    return dataclasses.replace(minted, pid=pid, log=log)
+
+
+def _in_words(status: int) -> str:
+    if os.WIFSIGNALED(status):
+        return f"killed by {signal.Signals(os.WTERMSIG(status)).name}"
+    return f"exit status {os.WEXITSTATUS(status)}"

@@ -1,0 +1,38 @@
+"""What every part of the plugin is given."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from supervisor_conf.plugin.exits import Waker
+from supervisor_conf.plugin.guard import Guard
+from supervisor_conf.plugin.memory import PluginMemory
+from supervisor_conf.plugin.terminal import Terminal
+from supervisor_conf.settings import Settings
+
+
+@dataclass(slots=True)
+class Context:
+    supervisord: Any
+    settings: Settings
+    memory: PluginMemory
+    log: Any  # our event log
+    log_fd: int  # RUN/portico.log, for the keeper and the workers
+    guard: Guard
+    waker: Waker
+    terminal: Terminal | None
+    shim: Path | None
+    send: Callable[[object], None]  # to the keeper; forgotten when there is none: the next one gets Memory
+
+    @staticmethod
+    def now() -> float:
+        """Monotonic seconds."""
+        return time.monotonic()
+
+    @property
+    def options(self) -> Any:
+        return self.supervisord.options

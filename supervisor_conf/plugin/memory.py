@@ -1,0 +1,57 @@
+"""What must outlive the keeper. At module level, because supervisord makes the plugin anew when it reloads."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+
+from supervisor_conf.control import messages
+
+
+@dataclass(slots=True)
+class PluginMemory:
+    instance: str
+    generations: dict[str, int] = field(default_factory=dict)  # app -> the newest
+    ports: dict[str, int] = field(default_factory=dict)  # app -> port of the newest generation
+    stopped: set[str] = field(default_factory=set)  # apps under an administrative stop
+    refusals: dict[str, str] = field(default_factory=dict)  # app -> why `supervisorctl start` is refused
+    kept: dict[str, str] = field(default_factory=dict)
+    running: dict[int, messages.Spawned] = field(default_factory=dict)  # pid -> app process
+    workers: dict[int, str] = field(default_factory=dict)  # pid -> process name
+
+    def next_generation(self, app: str) -> int:
+        """1, 2, 3, … of each app; never the same twice in the life of supervisord."""
+        self.generations[app] = self.generations.get(app, 0) + 1
+        return self.generations[app]
+
+    def keep(self, key: str, text: str) -> None:
+        if text:
+            self.kept[key] = text
+        else:
+            self.kept.pop(key, None)
+
+    def refuse(self, app: str, sentence: str) -> None:
+        if sentence:
+            self.refusals[app] = sentence
+        else:
+            self.refusals.pop(app, None)
+
+    def message(self, ending: str) -> messages.Memory:
+        """The first message to a keeper."""
+        return messages.Memory(
+            instance=self.instance,
+            running=tuple(self.running.values()),
+            stopped=tuple(sorted(self.stopped)),
+            workers=tuple(
+                messages.WorkerSpawned(process=name, pid=pid) for pid, name in self.workers.items()
+            ),
+            kept=tuple(sorted(self.kept.items())),
+            ending=ending,
+        )
+
+
+_memory = PluginMemory(instance=secrets.token_hex(16))
+
+
+def of_this_supervisord() -> PluginMemory:
+    return _memory

@@ -1,0 +1,240 @@
+"""The plugin itself: one for each Supervisor object. It carries orders out and remembers; it decides nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+from supervisor import events
+from supervisor.states import STOPPED_STATES
+
+from supervisor_conf.control import messages
+from supervisor_conf.plugin import commands, sockets
+from supervisor_conf.plugin.apps import ManagedApp
+from supervisor_conf.plugin.context import Context
+from supervisor_conf.plugin.exits import wrap_get_signal
+from supervisor_conf.plugin.front import ManagedWorker, Recycle
+from supervisor_conf.plugin.keeper import ManagedKeeper
+from supervisor_conf.plugin.shutdown import Shutdown
+from supervisor_conf.plugin.spawn import ManagedProcess
+
+KEEPER: Final = "portico-keeper"
+FRONT: Final = "portico-front"
+
+RESTART_DELAYS: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 5.0)
+"""Seconds before a keeper or worker that died in its first second is started again: the first time at once."""
+WORTH_A_LINE: Final = 3
+"""So many early deaths in a row, and the person at the terminal is told."""
+
+
+class Plugin:
+    def __init__(self, context: Context, *, foreign: bool) -> None:
+        """`foreign`: included in somebody's supervisord, where only our groups are touched."""
+        self.context = context
+        self._foreign = foreign
+        self._managed: dict[int, ManagedProcess] = {}  # by id of the Subprocess, which the value keeps alive
+        self._apps = {app.name: app for app in context.settings.apps}
+        self._shutdown = Shutdown(context, self.managed)
+        self._recycle: Recycle | None = None
+        self._announced = False
+
+    def install(self) -> None:
+        """Called in the factory: groups exist, nothing was started yet."""
+        guard = self.context.guard.wrap
+        supervisord = self.context.supervisord
+        for name in list(supervisord.process_groups):
+            self._adopt_group(name)
+        events.subscribe(events.ProcessStateEvent, guard(self._on_state))
+        events.subscribe(events.ProcessGroupAddedEvent, guard(self._on_group_added))
+        events.subscribe(events.ProcessGroupRemovedEvent, guard(self._on_group_removed))
+        events.subscribe(events.SupervisorRunningEvent, guard(self._on_running))
+        events.subscribe(events.SupervisorStoppingEvent, guard(self._on_stopping))
+        ignore = None if self._foreign else guard(self._ignore_hangup)
+        taken = wrap_get_signal(self.context.options, self.context.waker, ignore)
+        turn = guard(self._turn)
+
+        def get_signal() -> int | None:
+            turn()
+            signal_number: int | None = taken()
+            return signal_number
+
+        self.context.options.get_signal = get_signal
+
+    def managed(self) -> Iterator[ManagedProcess]:
+        """Every process of ours that supervisord has, the two of an overlap included."""
+        for group in list(self.context.supervisord.process_groups.values()):
+            for process in list(group.processes.values()):
+                found = self._managed.get(id(process))
+                if found is not None:
+                    yield found
+
+    def send(self, message: object) -> None:
+        for one in self.managed():
+            if isinstance(one, ManagedKeeper):
+                one.send(message)
+
+    # ----------------------------------------------------------------------------------------------------------
+    # Groups
+
+    def _adopt_group(self, name: str) -> None:
+        group = self.context.supervisord.process_groups[name]
+        for slot, process in enumerate(group.processes.values()):
+            made = self._manage(name, process, slot)
+            if made is not None:
+                self._managed[id(process)] = made
+
+    def _manage(self, group: str, process: Any, slot: int) -> ManagedProcess | None:
+        if group == KEEPER:
+            return ManagedKeeper(self.context, process, self._receive, self._memory_message)
+        if group == FRONT:
+            return ManagedWorker(self.context, process)
+        app = self._apps.get(group)
+        if app is None:
+            return None
+        name = process.config.name
+        return ManagedApp(self.context, process, app, int(name) if name.isdigit() and name != group else slot)
+
+    def _manage_twin(self, process: Any) -> ManagedWorker:
+        made = ManagedWorker(self.context, process)
+        self._managed[id(process)] = made
+        return made
+
+    def _memory_message(self) -> messages.Memory:
+        return self.context.memory.message(self._shutdown.told)
+
+    def _apps_of(self, group: Any) -> list[ManagedApp]:
+        found = [self._managed.get(id(process)) for process in group.processes.values()]
+        return [one for one in found if isinstance(one, ManagedApp)]
+
+    def _find_app(self, name: str, slot: int) -> ManagedApp | None:
+        group = self.context.supervisord.process_groups.get(name)
+        if group is None:
+            return None
+        return next((app for app in self._apps_of(group) if app.slot == slot), None)
+
+    # ----------------------------------------------------------------------------------------------------------
+    # What supervisord tells
+
+    def _on_state(self, event: Any) -> None:
+        self.context.waker.poke()
+        if isinstance(event, events.ProcessStateBackoffEvent):
+            managed = self._managed.get(id(event.process))
+            if isinstance(managed, ManagedKeeper | ManagedWorker):
+                self._delay_restart(managed)
+
+    def _delay_restart(self, managed: ManagedProcess) -> None:
+        process = managed.process
+        failures = process.backoff
+        process.delay = time.time() + RESTART_DELAYS[min(failures, len(RESTART_DELAYS)) - 1]
+        if failures == WORTH_A_LINE:
+            said = managed.output.text().strip().rpartition("\n")[2]
+            reason = said or process.spawnerr or "it ends at once"
+            self._say(f"{managed.name} cannot start: {reason}")
+
+    def _on_group_added(self, event: Any) -> None:
+        self._adopt_group(event.group)
+
+    def _on_group_removed(self, event: Any) -> None:
+        present = {
+            id(process)
+            for group in self.context.supervisord.process_groups.values()
+            for process in group.processes.values()
+        }
+        self._managed = {key: one for key, one in self._managed.items() if key in present}
+
+    def _on_running(self, event: Any) -> None:
+        for interface in commands.namespaces(self.context.options.httpservers):
+            commands.wrap(interface, self._apps_of, refuse_reload=not self._foreign)
+        self.context.waker.poke()
+
+    def _on_stopping(self, event: Any) -> None:
+        if self._recycle is not None:
+            self._recycle.stop()
+        self._shutdown.install()
+        self.context.waker.poke()
+
+    def _ignore_hangup(self) -> None:
+        self.context.options.logger.warn(f"ignored SIGHUP. {commands.RELOAD}")
+        self.context.log.warning("reload.refused", by="SIGHUP")
+
+    def _turn(self) -> None:
+        if self._recycle is not None:
+            self._recycle.tick(time.monotonic())
+
+    # ----------------------------------------------------------------------------------------------------------
+    # What the keeper orders
+
+    def _receive(self, order: Any) -> None:
+        memory = self.context.memory
+        match order:
+            case messages.Start(app=name, slot=slot):
+                self._start(name, slot)
+            case messages.Signal(app=name, slot=slot, generation=generation, signal=number):
+                if (app := self._find_app(name, slot)) is not None:
+                    app.signal(generation, number)
+            case messages.AskOutput(generation=generation, app=name, slot=slot):
+                app = self._find_app(name, slot)
+                unknown = messages.Output(generation=generation, text="")
+                self.send(unknown if app is None else app.newest_output(generation))
+            case messages.AdminStop(app=name, on=on):
+                (memory.stopped.add if on else memory.stopped.discard)(name)
+            case messages.RefuseStart(app=name, sentence=sentence):
+                memory.refuse(name, sentence)
+            case messages.Keep(key=key, text=text):
+                memory.keep(key, text)
+            case messages.Say(text=text):
+                self._say(text)
+            case messages.FrontReady(pid=pid):
+                self._front_ready(pid)
+            case messages.RecycleFront():
+                self._recycle_front()
+            case messages.AppsStopped():
+                self._shutdown.apps_stopped()
+                self.context.waker.poke()
+            case _:
+                self.context.log.warning("keeper.unknown-order", kind=type(order).__name__)
+
+    def _start(self, name: str, slot: int) -> None:
+        app = self._find_app(name, slot)
+        if app is None:
+            sentence = f"supervisord has no process for slot {slot} of {name}."
+            self.send(messages.SpawnFailed(app=name, slot=slot, sentence=sentence))
+        else:
+            app.start()
+        self.context.waker.poke()
+
+    def _front_ready(self, pid: int) -> None:
+        self.context.log.info("worker.ready", pid=pid)
+        if self._recycle is not None:
+            self._recycle.ready(pid, time.monotonic())
+        if not self._announced:
+            self._announced = True
+            for listen, bound in sockets.held().items():
+                self._say(f"Portico serves {sockets.real_url(listen, bound)}")
+
+    def _recycle_front(self) -> None:
+        group = self.context.supervisord.process_groups.get(FRONT)
+        if self._recycle is not None or group is None or self._shutdown.stage.value:
+            problem = (
+                "The workers are being replaced already."
+                if self._recycle
+                else "There are no workers to replace."
+            )
+            self.send(messages.FrontRecycled(problem=problem))
+            return
+        workers = [one for one in self.managed() if isinstance(one, ManagedWorker)]
+        workers = [one for one in workers if one.state not in STOPPED_STATES]
+        self._recycle = Recycle(self.context, group, workers, self._manage_twin, self._recycled)
+        self._recycle.begin(time.monotonic())
+        self.context.waker.poke()
+
+    def _recycled(self, problem: str) -> None:
+        self._recycle = None
+        self.context.log.info("front.recycled", problem=problem)
+        self.send(messages.FrontRecycled(problem=problem))
+
+    def _say(self, text: str) -> None:
+        self.context.log.info("said", text=text)
+        if self.context.terminal is not None:
+            self.context.terminal.say(text)

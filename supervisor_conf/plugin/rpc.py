@@ -1,0 +1,136 @@
+"""`[rpcinterface:portico]`: how the plugin gets into supervisord.
+
+    supervisor.rpcinterface_factory = supervisor_conf.plugin.rpc:make
+
+`portico run` calls `prepare` and then becomes supervisord in the same process. In somebody else's supervisord
+nothing was prepared: the section has `config=/path/to/portico.toml`, and the plugin loads and binds by itself.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from supervisor_conf import eventlog
+from supervisor_conf.plugin import guard, memory, sockets
+from supervisor_conf.plugin.context import Context
+from supervisor_conf.plugin.descriptors import lift
+from supervisor_conf.plugin.exits import Waker
+from supervisor_conf.plugin.plugin import Plugin
+from supervisor_conf.plugin.terminal import Terminal
+from supervisor_conf.settings import InvalidSettings, Settings, load_settings
+
+API_VERSION = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    settings: Settings
+    terminal: Terminal | None
+    shim: Path | None
+
+
+class Namespace:
+    """What XML-RPC clients may call as `portico.…`: nothing that knows a token, an order or a path."""
+
+    __slots__ = ()
+
+    def getAPIVersion(self) -> str:
+        """Return the version of this namespace
+
+        @return string version
+        """
+        return API_VERSION
+
+
+_prepared: _Prepared | None = None
+_made: tuple[Any, Plugin] | None = None
+"""The Supervisor object and its plugin: the factory is called once for each HTTP server of supervisord."""
+
+
+def prepare(settings: Settings, *, terminal: int | None, shim: Path | None) -> None:
+    """What `make` will find. Raises guard.Unsuitable, sockets.AddressUnavailable.
+
+    `terminal`: descriptor for the lines that a person shall read, None for nobody. `shim`: the folder that goes
+    first on the apps' PYTHONPATH.
+    """
+    global _prepared
+    guard.self_test()
+    sockets.bind_all(settings.front.listen)
+    _prepared = _Prepared(settings, None if terminal is None else Terminal(terminal), shim)
+
+
+def make(supervisord: Any, **config: str) -> Namespace:
+    """The factory. Raises ValueError, whose text supervisord prints before it leaves."""
+    global _made
+    if _made is None or _made[0] is not supervisord:
+        if _made is not None:
+            _dismiss(_made[1])
+        plugin = _plugin(supervisord, **config)
+        plugin.install()
+        _made = (supervisord, plugin)
+    return Namespace()
+
+
+def _dismiss(plugin: Plugin) -> None:
+    """A reload of somebody else's supervisord has made a new Supervisor: the old pipe leaves the poller."""
+    plugin.context.waker.close()
+    os.close(plugin.context.log_fd)
+
+
+def _plugin(supervisord: Any, config: str = "", **unknown: str) -> Plugin:
+    options = supervisord.options
+    if unknown:
+        _leave(options, f"[rpcinterface:portico] has no key {sorted(unknown)[0]}.")
+    prepared = _prepared
+    if prepared is None:
+        prepared = _prepare_by_itself(options, config)
+    run = prepared.settings.front.run_directory
+    try:
+        log_fd = _open_log(run / "portico.log")
+    except OSError as error:
+        _leave(options, f"{run / 'portico.log'} cannot be opened: {error.strerror}.")
+    log = eventlog.open_event_log(log_fd, process="plugin")
+    context = Context(
+        supervisord=supervisord,
+        settings=prepared.settings,
+        memory=memory.of_this_supervisord(),
+        log=log,
+        log_fd=log_fd,
+        guard=guard.Guard(log, options.logger),
+        waker=Waker(),
+        terminal=prepared.terminal,
+        shim=prepared.shim,
+        send=lambda message: plugin.send(message),
+    )
+    plugin = Plugin(context, foreign=_prepared is None)
+    return plugin
+
+
+def _prepare_by_itself(options: Any, config: str) -> _Prepared:
+    if not config:
+        _leave(options, "[rpcinterface:portico] needs config=/path/to/portico.toml.")
+    try:
+        guard.self_test()
+        settings = load_settings(Path(config), os.environ)
+        settings.front.run_directory.mkdir(parents=True, exist_ok=True)
+        sockets.bind_all(settings.front.listen)
+    except (guard.Unsuitable, sockets.AddressUnavailable, InvalidSettings, OSError) as error:
+        _leave(options, str(error))
+    shim = settings.front.run_directory / "shim"
+    return _Prepared(settings, None, shim if shim.is_dir() else None)
+
+
+def _open_log(path: Path) -> int:
+    low = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+    try:
+        return lift(low)
+    finally:
+        os.close(low)
+
+
+def _leave(options: Any, sentence: str) -> NoReturn:
+    options.logger.critical(f"portico: {sentence}")
+    raise ValueError(sentence)
