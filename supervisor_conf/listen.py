@@ -38,16 +38,14 @@ class Listen:
 
 
 def parse_listen(text: str, base: Path) -> Listen:
-    """`http://HOST[:PORT]` (IPv4, [IPv6] or a name; port 80 if none, 0 = any free one), `unix:PATH` (relative to
-    `base`), `fd:N` (N >= 3). Raises Unfit."""
+    """`http://HOST[:PORT]` (IPv4, [IPv6] or a name; port 80 if none, 0 = any free one), `unix:PATH` (relative
+    to `base`), `fd:N`. Raises Unfit."""
     scheme, _, rest = text.partition(":")
     if scheme == "unix":
         return _unix(rest, base)
     if scheme == "fd":
-        if not re.fullmatch(r"[0-9]{1,6}", rest) or int(rest) < 3:
-            raise Unfit(
-                "fd:N with the number of an inherited listening socket, 3 or higher", example='"fd:3"'
-            )
+        if not re.fullmatch(r"[0-9]{1,6}", rest) or int(rest) in (1, 2):
+            raise Unfit("fd:N with the number of an inherited listening socket", example='"fd:3"')
         return Listen("fd", fd=int(rest))
     if scheme == "https":
         raise Unfit("http://, since https:// is not yet supported", example=EXAMPLE)
@@ -57,7 +55,7 @@ def parse_listen(text: str, base: Path) -> Listen:
 
 
 def host_name(text: str) -> str:
-    """A host as requests name it: lower case, IDNA, an IPv6 address without its brackets. Raises ValueError."""
+    """A host as requests name it: lower case, IDNA, IPv6 without brackets. Raises ValueError."""
     if text.startswith("[") and text.endswith("]"):
         return str(ipaddress.IPv6Address(text[1:-1]))
     try:

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, one error a sentence. Every error of a file is found before any is raised."""
+"""What is wrong with a configuration, one error a sentence. All errors of a file are raised together."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Kind:
     convert: Callable[[object, Place], object]
 
 
-# --------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Single values
 
 _UNITS = {"ms": 0.001, "s": 1, "m": MINUTE, "h": HOUR, "d": DAY}
@@ -61,7 +61,9 @@ _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([a-zA-Z]*)")
 
 
 def seconds(value: object) -> float:
-    """A duration: a number of seconds, «90s», «2m», «1h30m», «00:02:00», «1.00:00:00» (days). Raises ValueError."""
+    """A duration: a number of seconds, «90s», «2m», «1h30m», «00:02:00», «1.00:00:00» (days).
+
+    Raises ValueError."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         if not math.isfinite(value):
             raise ValueError("not finite")
@@ -171,7 +173,7 @@ def _workers(value: object, _: Place) -> int:
 
 WORKERS = Kind('integer or "auto"', 'a whole number from 1 to 1024, or "auto"', '"auto"', _workers)
 
-# --------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Paths
 
 
@@ -203,7 +205,7 @@ FOLDER = Kind("path", "a path", '"run"', _folder)
 OPTIONAL_FILE = Kind("path", 'a path, or "" for none', '"shop.env"', _optional_file)
 LOG = Kind("path", 'a path, "-" for the terminal, or "" for none', '"logs/{app}/stdout"', _log)
 
-# --------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # What a request asks for
 
 # RFC 3986, 3.3: pchar and "/"
@@ -242,7 +244,7 @@ def _method(text: str) -> str:
     if not _TOKEN.fullmatch(text):
         raise ValueError("not a token")
     if text.upper() in _USUAL_METHODS and text.upper() != text:
-        raise Unfit("capital letters, since methods are case-sensitive", example=f'["{text.upper()}"]')
+        raise Unfit(f"{text.upper()}, since methods are case-sensitive")
     return text
 
 
@@ -250,7 +252,7 @@ APPLICATION_PATH = Kind("string", "an absolute path of a URL without a query", '
 READY = Kind("string", '"listen", or an absolute path of a URL', '"/healthz"', _ready)
 PROBE = Kind("string", 'an absolute path of a URL, or "" for none', '"/healthz"', _probe)
 
-# --------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Lists and tables
 
 
@@ -268,7 +270,7 @@ def _list_of(word: str, expected: str, example: str, item: Callable[[str, Place]
                 found.append(item(text, place))
             except Unfit as problem:
                 raise Unfit(
-                    problem.expected, read=problem.read or display(text), example=problem.example or example
+                    problem.expected, read=problem.read or display(text), example=example
                 ) from problem
             except ValueError as problem:
                 raise Unfit(expected, read=display(text), example=example) from problem
@@ -352,7 +354,7 @@ COMMAND = Kind(
 
 _FIXED = "is set by Portico at every start"
 _RESERVED: Mapping[str, str] = {
-    "ASPNETCORE_TOKEN": "a name other than ASPNETCORE_TOKEN, since the token is new at every start and never configured",
+    "ASPNETCORE_TOKEN": "another name, since the token is new at every start and never configured",
     "PORT": f"the key `port` instead, since PORT {_FIXED}",
     "ASPNETCORE_PORT": f"the key `port` instead, since ASPNETCORE_PORT {_FIXED}",
     "HTTP_PLATFORM_PORT": f"the key `port` instead, since HTTP_PLATFORM_PORT {_FIXED}",

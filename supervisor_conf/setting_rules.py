@@ -35,7 +35,7 @@ def is_app_name(name: str) -> bool:
 
 
 def app_name_from_folder(folder: str) -> str:
-    """A lawful name like the folder's: what is not allowed becomes `-`, a reserved name gets `app-` before it."""
+    """A lawful name: what is not allowed becomes `-`, a reserved name gets `app-` before it."""
     name = re.sub(r"[^A-Za-z0-9_-]", "-", folder)[:90] or "app"
     return name if is_app_name(name) else f"app-{name}"
 
@@ -47,7 +47,7 @@ def between_apps(front: FrontSettings, apps: Sequence[AppSettings]) -> Iterator[
 
 
 def _same_routes(apps: Sequence[AppSettings]) -> Iterator[Conflict]:
-    """No two apps may answer for the same host, path and method; «any host» and «all methods» count as one each."""
+    """No two apps for the same host, path and method; «any host» and «all methods» count as one each."""
     owners: dict[tuple[str, str, str], str] = {}
     for app in apps:
         routes = [(host, app.path, method) for host in app.hosts or ("",) for method in app.methods or ("",)]

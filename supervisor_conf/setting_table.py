@@ -1,7 +1,7 @@
-"""THE TABLE of configuration keys. It drives reading, ranges, suggestions, and the reference in `docs/settings.md`.
+"""THE TABLE of configuration keys. It drives reading, ranges, suggestions and `docs/settings.md`.
 
-Keys stand in the order of the reference. A key whose behaviour is not there yet (`Support.DEFAULT_ONLY`) is read and
-checked like the others, and refused at any value but its default, so that nothing a user sets is ignored.
+Keys stand in the order of the reference. A key whose behaviour is not there yet (`Support.DEFAULT_ONLY`) is
+read and checked like the others, and refused at any value but its default: nothing a user sets is ignored.
 """
 
 from __future__ import annotations
@@ -42,78 +42,221 @@ class Key:
 _LATER = Support.DEFAULT_ONLY
 
 FRONT = (
-    Key("listen", kinds.LISTEN, ["http://127.0.0.1:8080"],
-        "Addresses visitors connect to: `http://HOST:PORT` (IPv4, `[IPv6]` or a name), `unix:/path`, `fd:N` (an inherited "
-        "listening socket)."),
-    Key("workers", kinds.WORKERS, "auto", "Worker processes; `auto` is the number of cores this process may use."),
-    Key("run_directory", kinds.FOLDER, "run", "Folder for sockets, rendered files, logs of Portico itself and the pid."),
-    Key("user", kinds.USER, "",
-        "What the workers become when started as root, after imports and sockets; `\"\"` is `nobody`.",
-        example='"www-data"'),
-    Key("drain_limit", kinds.duration(0, kinds.HOUR, "30"), 30,
-        "A worker or generation that is going away finishes what runs, this long."),
+    Key(
+        "listen",
+        kinds.LISTEN,
+        ["http://127.0.0.1:8080"],
+        "Addresses visitors connect to: `http://HOST:PORT` (IPv4, `[IPv6]` or a name), `unix:/path`, `fd:N` "
+        "(an inherited listening socket).",
+    ),
+    Key(
+        "workers",
+        kinds.WORKERS,
+        "auto",
+        "Worker processes; `auto` is the number of cores this process may use.",
+    ),
+    Key(
+        "run_directory",
+        kinds.FOLDER,
+        "run",
+        "Folder for sockets, rendered files, logs of Portico itself and the pid.",
+    ),
+    Key(
+        "user",
+        kinds.USER,
+        "",
+        'What the workers become when started as root, after imports and sockets; `""` is `nobody`.',
+        example='"www-data"',
+    ),
+    Key(
+        "drain_limit",
+        kinds.duration(0, kinds.HOUR, "30"),
+        30,
+        "A worker or generation that is going away finishes what runs, this long.",
+    ),
     Key("trusted_proxies", kinds.NETWORKS, [], "Networks whose `X-Forwarded-*` is believed.", _LATER),
-    Key("max_request_body", kinds.size(1, 2**60, '"30MiB"'), "30MiB", "Longest request body; a longer one gets 413."),
-    Key("max_header_bytes", kinds.size(kinds.KIB, 16 * kinds.MIB, '"64KiB"'), "64KiB",
-        "Longest head of a request; a longer one gets 431."),
-    Key("header_timeout", kinds.duration(1, kinds.HOUR, "30"), 30,
-        "How long the head of a request may take; a slower one gets 408."),
-    Key("keep_alive_timeout", kinds.duration(0, kinds.DAY, "75"), 75,
-        "How long an idle connection is kept; 0 closes each after its answer."),
-    Key("access_log", kinds.LOG, "logs/access.log", "One line a request: a path, `-` for standard output, `\"\"` for none.",
-        _LATER, example='"logs/access.log"'),
+    Key(
+        "max_request_body",
+        kinds.size(1, 2**60, '"30MiB"'),
+        "30MiB",
+        "Longest request body; a longer one gets 413.",
+    ),
+    Key(
+        "max_header_bytes",
+        kinds.size(kinds.KIB, 16 * kinds.MIB, '"64KiB"'),
+        "64KiB",
+        "Longest head of a request; a longer one gets 431.",
+    ),
+    Key(
+        "header_timeout",
+        kinds.duration(1, kinds.HOUR, "30"),
+        30,
+        "How long the head of a request may take; a slower one gets 408.",
+    ),
+    Key(
+        "keep_alive_timeout",
+        kinds.duration(0, kinds.DAY, "75"),
+        75,
+        "How long an idle connection is kept; 0 closes each after its answer.",
+    ),
+    Key(
+        "access_log",
+        kinds.LOG,
+        "logs/access.log",
+        'One line a request: a path, `-` for standard output, `""` for none.',
+        _LATER,
+        example='"logs/access.log"',
+    ),
     Key("quick_lane", kinds.FLAG, True, "`false`: every message goes through h11.", _LATER),
-    Key("forwarded_for_port", kinds.FLAG, False, "ANCM's way: `X-Forwarded-For` with the client's port.", _LATER),
-    Key("via", kinds.TEXT, "", "Name for a `Via` field; `\"\"` is none.", _LATER, example='"portico"'),
-    Key("reload_on_change", kinds.FLAG, False, "Apply a changed file by itself, as `app reload` would.", _LATER),
-)  # fmt: skip
+    Key(
+        "forwarded_for_port",
+        kinds.FLAG,
+        False,
+        "ANCM's way: `X-Forwarded-For` with the client's port.",
+        _LATER,
+    ),
+    Key("via", kinds.TEXT, "", 'Name for a `Via` field; `""` is none.', _LATER, example='"portico"'),
+    Key(
+        "reload_on_change",
+        kinds.FLAG,
+        False,
+        "Apply a changed file by itself, as `app reload` would.",
+        _LATER,
+    ),
+)
 
 APP = (
-    Key("command", kinds.COMMAND, REQUIRED,
-        "What to start: a string (shell words, no shell) or a list. `{port}` and `{host}` are filled in at every start; `{{` "
-        "and `}}` are braces."),
+    Key(
+        "command",
+        kinds.COMMAND,
+        REQUIRED,
+        "What to start: a string (shell words, no shell) or a list. `{port}` and `{host}` are filled in at "
+        "every start; `{{` and `}}` are braces.",
+    ),
     Key("directory", kinds.FOLDER, ".", "Working directory of the app.", example='"shop"'),
     Key("path", kinds.APPLICATION_PATH, "/", "Application path (`APPL_PATH`); the longest match wins."),
     Key("hosts", kinds.HOSTS, [], "Names this app answers for; empty is any."),
     Key("methods", kinds.METHODS, [], "Request methods this app answers; empty is all."),
     Key("user", kinds.USER, "", "User the app runs as; only root can choose one."),
-    Key("environment", kinds.ENVIRONMENT, {}, "Variables for the app.",
-        example='{ DJANGO_SETTINGS_MODULE = "shop.settings" }'),
+    Key(
+        "environment",
+        kinds.ENVIRONMENT,
+        {},
+        "Variables for the app.",
+        example='{ DJANGO_SETTINGS_MODULE = "shop.settings" }',
+    ),
     Key("environment_file", kinds.OPTIONAL_FILE, "", "File of `NAME=value` lines, read at every start."),
     Key("transport", kinds.choice("port", "unix", "fd"), "port", "How the app is reached.", _LATER),
-    Key("port", kinds.integer(0, 65535, "5000"), 0,
-        "0 is a fresh port at every start, N always this one (then `overlap` is false, and `processes` must be 1)."),
+    Key(
+        "port",
+        kinds.integer(0, 65535, "5000"),
+        0,
+        "0 is a fresh port at every start, N always this one (then `overlap` is false and `processes` 1).",
+    ),
     Key("processes", kinds.integer(1, 100, "1"), 1, "How many processes of this app run at once.", _LATER),
-    Key("start", kinds.choice("on-request", "eager"), "on-request", "Start on the first request, or with Portico (`eager`)."),
-    Key("startup_time_limit", kinds.duration(0, 3600, "120"), 120, "How long a start may take until the app is ready."),
-    Key("shutdown_time_limit", kinds.duration(0, 600, "10"), 10, "How long a stop may take before the app is killed."),
-    Key("request_timeout", kinds.duration(0, 1296000, "120"), 120,
-        "How long the app may stay silent during a request; then 504. 0 is for ever."),
-    Key("rapid_fails_per_minute", kinds.integer(0, 100, "10"), 10,
-        "More failures than this within a minute, and the app is not started again until a minute has passed.", _LATER),
-    Key("queue_limit", kinds.integer(1, 10**6, "1000"), 1000, "Requests that may wait for a start, all workers together.",
-        _LATER),
-    Key("queue_timeout", kinds.duration(0, 3600, "30"), 0,
-        "How long a request may wait for a start; 0 is until the start has succeeded or failed."),
-    Key("idle_stop", kinds.duration(0, 365 * kinds.DAY, '"15m"'), 0, "Stop after so long without a request; 0 is never.",
-        _LATER),
-    Key("ready", kinds.READY, "listen", "`listen`, or an absolute path that must answer 2xx or 3xx.", example='"/healthz"'),
+    Key(
+        "start",
+        kinds.choice("on-request", "eager"),
+        "on-request",
+        "Start on the first request, or with Portico (`eager`).",
+    ),
+    Key(
+        "startup_time_limit",
+        kinds.duration(0, 3600, "120"),
+        120,
+        "How long a start may take until the app is ready.",
+    ),
+    Key(
+        "shutdown_time_limit",
+        kinds.duration(0, 600, "10"),
+        10,
+        "How long a stop may take before the app is killed.",
+    ),
+    Key(
+        "request_timeout",
+        kinds.duration(0, 1296000, "120"),
+        120,
+        "How long the app may stay silent during a request; then 504. 0 is for ever.",
+    ),
+    Key(
+        "rapid_fails_per_minute",
+        kinds.integer(0, 100, "10"),
+        10,
+        "More failures than this within a minute: the app is not started again until a minute has passed.",
+        _LATER,
+    ),
+    Key(
+        "queue_limit",
+        kinds.integer(1, 10**6, "1000"),
+        1000,
+        "Requests that may wait for a start, all workers together.",
+        _LATER,
+    ),
+    Key(
+        "queue_timeout",
+        kinds.duration(0, 3600, "30"),
+        0,
+        "How long a request may wait for a start; 0 is until the start has succeeded or failed.",
+    ),
+    Key(
+        "idle_stop",
+        kinds.duration(0, 365 * kinds.DAY, '"15m"'),
+        0,
+        "Stop after so long without a request; 0 is never.",
+        _LATER,
+    ),
+    Key(
+        "ready",
+        kinds.READY,
+        "listen",
+        "`listen`, or an absolute path that must answer 2xx or 3xx.",
+        example='"/healthz"',
+    ),
     Key("warm_up", kinds.PATHS, [], "Paths asked once after ready, before visitors.", _LATER),
     Key("health", kinds.PROBE, "", "A path asked every `health_interval`; 2xx or 3xx is well.", _LATER),
     Key("health_interval", kinds.duration(1, kinds.DAY, "10"), 10, "Time between two health checks.", _LATER),
-    Key("health_failures", kinds.integer(1, 100, "3"), 3, "So many failed checks in a row recycle the app.", _LATER),
-    Key("tunnel_idle_timeout", kinds.duration(0, 365 * kinds.DAY, '"1h"'), 0,
-        "How long a WebSocket or other upgraded connection may be silent; 0 is for ever.", _LATER),
+    Key(
+        "health_failures",
+        kinds.integer(1, 100, "3"),
+        3,
+        "So many failed checks in a row recycle the app.",
+        _LATER,
+    ),
+    Key(
+        "tunnel_idle_timeout",
+        kinds.duration(0, 365 * kinds.DAY, '"1h"'),
+        0,
+        "How long a WebSocket or other upgraded connection may be silent; 0 is for ever.",
+        _LATER,
+    ),
     Key("require_pairing", kinds.FLAG, False, "`true`: an app that answers without the token is not served."),
-    Key("stdout_log", kinds.LOG, "logs/{app}/stdout",
-        "Output of the app, one file per start: `{stdout_log}_{UTC time}_{pid}.log`. `\"\"` is none, `-` the terminal."),
+    Key(
+        "stdout_log",
+        kinds.LOG,
+        "logs/{app}/stdout",
+        'Output of the app, one file per start: `{stdout_log}_{UTC time}_{pid}.log`; `""` none, `-` the terminal.',
+    ),
     Key("stdout_log_max_bytes", kinds.size(0, 2**60), "10MiB", "A longer log is rotated.", _LATER),
     Key("stdout_log_keep", kinds.integer(1, 10000, "10"), 10, "How many logs of an app are kept.", _LATER),
     Key("startup_error_page", kinds.FLAG, True, "`false`: a failed start is answered by a bare 502."),
-    Key("shim", kinds.choice("auto", "off"), "auto", "Zero-code activation of the token check in Python apps."),
-    Key("overlap", kinds.FLAG, True, "Recycle: the new process first; `false`: stop, hold requests, start.", _LATER),
-    Key("recycle_after", kinds.RECYCLE_AFTER, {}, "Recycle after so many requests, so long, or so much memory.", _LATER),
-)  # fmt: skip
+    Key(
+        "shim", kinds.choice("auto", "off"), "auto", "Zero-code activation of the token check in Python apps."
+    ),
+    Key(
+        "overlap",
+        kinds.FLAG,
+        True,
+        "Recycle: the new process first; `false`: stop, hold requests, start.",
+        _LATER,
+    ),
+    Key(
+        "recycle_after",
+        kinds.RECYCLE_AFTER,
+        {},
+        "Recycle after so many requests, so long, or so much memory.",
+        _LATER,
+    ),
+)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""Settings are values: made once by `load_settings`, frozen, handed on whole. Nothing performs I/O through them.
+"""Settings are values: made once by `load_settings`, frozen, handed on whole. No I/O is done through them.
 
 What the keys are called, mean and allow stands in `setting_table.py`.
 """
@@ -91,15 +91,15 @@ class Settings:
     apps: tuple[AppSettings, ...]
 
 
-# --------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Reading
 
 
 def load_settings(path: Path, environ: Mapping[str, str], listen: Sequence[str] = ()) -> Settings:
     """The settings of a configuration file; `listen` (addresses) takes the place of `[front] listen`.
 
-    Reads the file and nothing else of this machine (but how many cores «auto» means). Raises InvalidSettings with
-    every error of the file.
+    Reads the file and nothing else of this machine (but how many cores «auto» means). Raises InvalidSettings
+    with every error of the file.
     """
     reader = Reader(str(path), environ)
     data = _read(reader, path)
@@ -238,17 +238,17 @@ def _apply_rules(reader: Reader, front: FrontSettings, apps: Sequence[AppSetting
         reader.refuse(path, conflict.read, conflict.expected, conflict.example)
 
 
-# --------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Between our processes
 
 
 def to_json(settings: Settings) -> str:
-    """One line of ASCII from which `from_json` makes equal Settings. It holds the apps' environment: keep it secret."""
+    """One line of ASCII from which `from_json` makes equal Settings. It holds the apps' secrets."""
     return json.dumps(dataclasses.asdict(settings), default=str)
 
 
 def from_json(text: str) -> Settings:
-    """Settings from `to_json`. Both ends are the same release: anything else raises (KeyError, TypeError, ValueError)."""
+    """Settings from `to_json` of the same release; other text raises KeyError, TypeError or ValueError."""
     data = json.loads(text)
     front = {name: _frozen(value) for name, value in data["front"].items()}
     front["listen"] = tuple(Listen(**listen) for listen in data["front"]["listen"])

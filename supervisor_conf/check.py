@@ -1,0 +1,199 @@
+"""What this machine refuses of settings that are right in themselves: `portico check`, and first in `portico run`."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import resource
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from supervisor_conf import launch, run_directory
+from supervisor_conf.conffile import minimum_descriptors
+from supervisor_conf.plugin import sockets
+from supervisor_conf.setting_errors import SettingsError, display
+from supervisor_conf.settings import AppSettings, FrontSettings, Settings
+from supervisor_conf.toml_lines import KeyPath, line_of, lines_of_keys
+
+DEFAULT_USER = "nobody"
+
+# What the plugin and supervisord keep open above `minfds`
+DESCRIPTORS_ABOVE = 128
+
+
+class Severity(Enum):
+    REFUSAL = "refusal"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: `error` is the sentence with file and key."""
+
+    severity: Severity
+    error: SettingsError
+
+    def __str__(self) -> str:
+        prefix = "warning: " if self.severity is Severity.WARNING else ""
+        return f"{prefix}{self.error.sentence}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Raw:
+    path: KeyPath
+    read: str
+    expected: str
+    example: str = ""
+    severity: Severity = Severity.REFUSAL
+
+
+def check_machine(settings: Settings, environ: Mapping[str, str], *, addresses: bool) -> list[Finding]:
+    """All refusals and warnings, in the order of the settings.
+
+    `addresses`: also whether they can be listened on, by listening for a moment; not while Portico runs there.
+    """
+    lines: dict[KeyPath, int] = {}
+    if settings.file is not None:
+        lines = lines_of_keys(settings.file.read_text("utf-8-sig"))
+    found = []
+    for raw in _all(settings, environ, addresses):
+        file, line = str(settings.file or ""), line_of(lines, raw.path)
+        key = ".".join(raw.path)
+        error = SettingsError(key, raw.read, raw.expected, example=raw.example, file=file, line=line)
+        found.append(Finding(raw.severity, error))
+    return found
+
+
+def _all(settings: Settings, environ: Mapping[str, str], addresses: bool) -> Iterator[_Raw]:
+    if addresses:
+        yield from _addresses(settings.front)
+    yield from _run_directory(settings.front)
+    yield from _descriptors(settings)
+    yield from _front_user(settings.front)
+    for app in settings.apps:
+        yield from _app(app, environ)
+
+
+def _addresses(front: FrontSettings) -> Iterator[_Raw]:
+    for listen in front.listen:
+        try:
+            sockets.bind_all([listen])
+        except sockets.AddressUnavailable as problem:
+            reason = problem.sentence.removeprefix(f"{listen.url} cannot be listened on: ").rstrip(".")
+            yield _Raw(("front", "listen"), display(listen.url), f"an address to listen on: {reason}")
+        finally:
+            sockets.close_all()
+
+
+def _run_directory(front: FrontSettings) -> Iterator[_Raw]:
+    path = ("front", "run_directory")
+    if problem := run_directory.obstacle(front.run_directory):
+        yield _Raw(path, display(str(front.run_directory)), f"a folder Portico can use: {problem}")
+    for part in (sys.executable, str(Path(__file__).parent)):
+        if " ;" in part or " #" in part:
+            yield _Raw((), display(part), "an installation whose path holds neither « ;» nor « #»")
+
+
+def _descriptors(settings: Settings) -> Iterator[_Raw]:
+    needed = minimum_descriptors(settings) + DESCRIPTORS_ABOVE
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        yield _Raw((), f"a limit of {hard} open files", f"at least {needed}", f"ulimit -Hn {needed}")
+
+
+def _front_user(front: FrontSettings) -> Iterator[_Raw]:
+    path = ("front", "user")
+    if os.geteuid() != 0:
+        if front.user and front.user != run_directory.user_name(os.geteuid()):
+            yield _Raw(
+                path,
+                display(front.user),
+                "Portico to be started by root; the workers run as the user who starts it",
+                severity=Severity.WARNING,
+            )
+        return
+    name = front.user or DEFAULT_USER
+    uid = _uid(name)
+    if uid is None:
+        yield _Raw(path, display(name), "the name of a user of this machine", 'user = "www-data"')
+    elif uid == 0:
+        yield _Raw(
+            path, display(name), "another user than root, which faces visitors never", 'user = "nobody"'
+        )
+
+
+def _app(app: AppSettings, environ: Mapping[str, str]) -> Iterator[_Raw]:
+    path = ("apps", app.name)
+    yield from _app_user(app, path)
+    if not app.directory.is_dir():
+        yield _Raw((*path, "directory"), display(str(app.directory)), "a folder that exists")
+    try:
+        search = _search_path(app, environ)
+    except launch.Refused as problem:
+        read = display(str(app.environment_file))
+        yield _Raw(
+            (*path, "environment_file"), read, f"a file of NAME=value lines: {problem.sentence.rstrip('.')}"
+        )
+        return
+    yield from _command(app, path, search)
+    yield from _log_folder(app, path)
+
+
+def _app_user(app: AppSettings, path: KeyPath) -> Iterator[_Raw]:
+    key = (*path, "user")
+    mine = run_directory.user_name(os.geteuid())
+    if app.user and _uid(app.user) is None:
+        yield _Raw(key, display(app.user), "the name of a user of this machine", 'user = "www-data"')
+    elif app.user and os.geteuid() != 0 and _uid(app.user) != os.geteuid():
+        yield _Raw(key, display(app.user), f"{mine}, since only root may run an app as another user")
+    elif not app.user and os.geteuid() == 0:
+        expected = "a user of its own, since the app runs as root"
+        yield _Raw(key, "nothing", expected, 'user = "www-data"', Severity.WARNING)
+
+
+def _search_path(app: AppSettings, environ: Mapping[str, str]) -> str:
+    """PATH as the app will have it. Raises launch.Refused for an environment file that cannot be read."""
+    found = environ.get("PATH", os.defpath)
+    if app.environment_file is not None:
+        found = launch.read_environment_file(str(app.environment_file)).get("PATH", found)
+    return dict(app.environment).get("PATH", found)
+
+
+def _command(app: AppSettings, path: KeyPath, search: str) -> Iterator[_Raw]:
+    name = app.command[0]
+    if "{" in name or not app.directory.is_dir():
+        return
+    if "/" in name:
+        file = app.directory / name
+        if not file.is_file():
+            yield _Raw((*path, "command"), display(name), f"a program: {file} does not exist")
+        elif not os.access(file, os.X_OK):
+            yield _Raw(
+                (*path, "command"), display(name), f"a program: {file} is not executable", f"chmod +x {file}"
+            )
+        return
+    folders = [str(app.directory / (folder or ".")) for folder in search.split(os.pathsep)]
+    if shutil.which(name, path=os.pathsep.join(folders)) is None:
+        where = f"a program on the PATH ({search})"
+        yield _Raw((*path, "command"), display(name), where, 'command = ".venv/bin/uvicorn shop.asgi:app"')
+
+
+def _log_folder(app: AppSettings, path: KeyPath) -> Iterator[_Raw]:
+    if app.stdout_log in ("", "-"):
+        return
+    folder = Path(app.stdout_log).parent
+    there = folder if folder.exists() else next(parent for parent in folder.parents if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        expected = f"a folder that can be written, else the app runs without a log: {there} cannot"
+        yield _Raw((*path, "stdout_log"), display(app.stdout_log), expected, severity=Severity.WARNING)
+
+
+def _uid(name: str) -> int | None:
+    try:
+        return pwd.getpwuid(int(name)).pw_uid if name.isdigit() else pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return None

@@ -1,0 +1,52 @@
+"""The reference of all configuration keys, from the table: `python -m supervisor_conf.reference > docs/settings.md`."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from supervisor_conf.setting_table import APP, FRONT, REQUIRED, Key, Support
+
+_HEAD = """\
+# Settings
+
+Made from `supervisor_conf/setting_table.py` by `python -m supervisor_conf.reference > docs/settings.md`.
+
+A duration is a number of seconds or a string such as `"90s"`, `"2m"`, `"1h30m"`, `"00:02:00"`. A size is a number of
+bytes or a string such as `"64KiB"`, `"10MiB"`. Paths are relative to the file. In every string `${NAME}` is a variable
+of the environment of `portico run` (one that is not set is an error), `${NAME:-default}` has a default, `$$` is a
+dollar. A number may be written as a string, since `${NAME}` gives strings. A key that is not in this list is an error.
+
+Keys marked «later» are read and checked; until their behaviour is there, any value but the default is an error.
+"""
+
+
+def reference() -> str:
+    """The whole page, in Markdown."""
+    return "\n".join(
+        [_HEAD, "## `[front]`\n", *_rows(FRONT), "", "## `[apps.NAME]`\n", _NAMES, *_rows(APP), ""],
+    )
+
+
+_NAMES = """\
+The name consists of letters, digits, `-` and `_`; it does not begin with `portico-` and is not `all`.
+"""
+
+
+def _rows(keys: tuple[Key, ...]) -> list[str]:
+    rows = ["| key | value | default | meaning |", "|---|---|---|---|"]
+    return rows + [_row(key) for key in keys]
+
+
+def _row(key: Key) -> str:
+    default = "required" if key.default is REQUIRED else f"`{_toml(key.default)}`"
+    later = " (later)" if key.support is Support.DEFAULT_ONLY else ""
+    return f"| `{key.name}`{later} | {key.kind.expected} | {default} | {key.text} |"
+
+
+def _toml(value: object) -> str:
+    return json.dumps(value)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())
