@@ -266,13 +266,9 @@ def test_files_and_people(folder: Path, person: Person) -> None:
     with PorticoRun(folder, front() + app(), person=person) as run:
         facts = run.get("/facts").json()
         as_root = person.uid == 0
-        modes = {
-            name: stat.S_IMODE((run.run_directory / name).lstat().st_mode)
-            for name in ("supervisor.sock", "control.sock")
-        }
-        assert stat.S_IMODE(run.run_directory.stat().st_mode) == (0o711 if as_root else 0o700)
-        assert modes["supervisor.sock"] == 0o700
-        assert modes["control.sock"] == (0o660 if as_root else 0o600)
+        assert mode(run.run_directory) == (0o711 if as_root else 0o700)
+        assert mode(run.run_directory / "supervisor.sock") == 0o700
+        assert mode(run.run_directory / "control.sock") == (0o660 if as_root else 0o600)
         assert facts["uid"] == person.uid
         for worker in run.workers().values():
             owners = procfs.uids(worker)
