@@ -19,6 +19,10 @@ NOT_LAUNCHED = 125
 
 ORDER_FD = 3
 
+# What lets an ASP.NET Core app call UseIISIntegration by itself.
+_ASSEMBLIES = "ASPNETCORE_HOSTINGSTARTUPASSEMBLIES"
+_INTEGRATION = "Microsoft.AspNetCore.Server.IISIntegration"
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
@@ -87,6 +91,8 @@ def build_environment(order: Order, inherited: os._Environ[str] | dict[str, str]
     environment.update(_pairing(order))
     if "ASPNETCORE_URLS" not in configured and order["port"]:
         environment["ASPNETCORE_URLS"] = f"http://{_bracketed(order['host'])}:{order['port']}"
+    if _ASSEMBLIES not in configured:
+        environment[_ASSEMBLIES] = _with_integration(inherited.get(_ASSEMBLIES, ""))
     if order["shim"]:
         _put_first(environment, "PYTHONPATH", order["shim"], os.pathsep)
     return environment
@@ -128,6 +134,12 @@ def _pairing(order: Order) -> dict[str, str]:
         "PORTICO_PID": str(os.getpid()),
         "PORTICO_NONCE": order["nonce"],
     }
+
+
+def _with_integration(assemblies: str) -> str:
+    """Appended to what is inherited; what the app's own settings say stands as it is, as with ANCM."""
+    named = [name for name in assemblies.split(";") if name]
+    return ";".join(named if _INTEGRATION in named else [*named, _INTEGRATION])
 
 
 def _put_first(environment: dict[str, str], name: str, value: str, separator: str) -> None:
@@ -265,8 +277,11 @@ def _become(user: str, parent: int, environment: dict[str, str]) -> None:
     """Another user, with that user's groups and home; and still die with supervisord."""
     if not user or os.geteuid() != 0:
         return
+    # Imported before: afterwards the interpreter's folder may be closed to us.
+    import ctypes
     import pwd
 
+    libc = ctypes.CDLL(None)
     try:
         entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
     except KeyError:
@@ -278,15 +293,9 @@ def _become(user: str, parent: int, environment: dict[str, str]) -> None:
     except OSError as error:
         raise Refused(f"this process may not become the user {user}: {error.strerror}.") from None
     environment.update(HOME=entry.pw_dir, USER=entry.pw_name, LOGNAME=entry.pw_name)
-    _die_with_parent(parent)
-
-
-def _die_with_parent(parent: int) -> None:
-    """The kernel forgets PDEATHSIG when the user changes (prctl(2)): set it again, then look who is there."""
-    import ctypes
-
+    # The kernel forgets PDEATHSIG when the user changes (prctl(2)): set it again, then look who is there.
     set_pdeathsig, sigkill = 1, 9
-    ctypes.CDLL(None).prctl(set_pdeathsig, sigkill, 0, 0, 0)
+    libc.prctl(set_pdeathsig, sigkill, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(NOT_LAUNCHED)
 

@@ -1,0 +1,285 @@
+"""The launcher: environment, expansion, sentences and exit statuses, with the real command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supervisor_conf import launch
+
+PRINT_ENVIRONMENT = "import json, os, sys; print(json.dumps([dict(os.environ), sys.argv[1:], os.getcwd()]))"
+
+
+def order(**changes: Any) -> dict[str, Any]:
+    return {
+        "argv": [sys.executable, "-c", PRINT_ENVIRONMENT],
+        "directory": "/",
+        "environment": {},
+        "environment_file": "",
+        "user": "",
+        "umask": None,
+        "parent": os.getpid(),
+        "path": "/",
+        "host": "127.0.0.1",
+        "port": 12345,
+        "socket": "",
+        "fd": -1,
+        "token": "a-token",
+        "nonce": "a-nonce",
+        "shim": "",
+        **changes,
+    }
+
+
+def run(content: bytes, python: str = sys.executable, **environ: str) -> subprocess.CompletedProcess[bytes]:
+    """launch.py with `content` on descriptor 3."""
+    fd = os.memfd_create("order", 0)
+    os.write(fd, content)
+    os.lseek(fd, 0, os.SEEK_SET)
+    shell = f'exec 3<&{fd}; exec "$@"'
+    try:
+        return subprocess.run(
+            ["/bin/bash", "-c", shell, "bash", python, "-I", "-S", launch.__file__, "shop"],
+            capture_output=True,
+            pass_fds=(fd,),
+            env={"PATH": os.environ["PATH"], **environ},
+            timeout=30,
+            check=False,
+        )
+    finally:
+        os.close(fd)
+
+
+def launched(**changes: Any) -> tuple[dict[str, str], list[str], str]:
+    done = run(json.dumps(order(**changes)).encode())
+    assert done.returncode == 0, done.stderr
+    environment, argv, folder = json.loads(done.stdout)
+    return environment, argv, folder
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Environment
+
+
+def test_an_app_finds_the_variables_of_the_contract() -> None:
+    environment, _, _ = launched(path="/shop")
+    expected = {
+        "PORT": "12345",
+        "HOST": "127.0.0.1",
+        "ASPNETCORE_PORT": "12345",
+        "ASPNETCORE_TOKEN": "a-token",
+        "ASPNETCORE_APPL_PATH": "/shop",
+        "ASPNETCORE_IIS_HTTPAUTH": "anonymous;",
+        "ASPNETCORE_IIS_WEBSOCKETS_SUPPORTED": "true",
+        "ASPNETCORE_HOSTINGSTARTUPASSEMBLIES": "Microsoft.AspNetCore.Server.IISIntegration",
+        "ASPNETCORE_URLS": "http://127.0.0.1:12345",
+        "HTTP_PLATFORM_PORT": "12345",
+        "HTTP_PLATFORM_APPL_PATH": "/shop",
+        "PORTICO_NONCE": "a-nonce",
+    }
+    assert expected.items() <= environment.items()
+    assert environment["PORTICO_PID"].isdigit()
+
+
+def test_what_belongs_to_supervisord_or_an_outer_portico_is_not_inherited() -> None:
+    foreign = {
+        "SUPERVISOR_ENABLED": "1",
+        "SUPERVISOR_PROCESS_NAME": "x",
+        "LISTEN_FDS": "2",
+        "LISTEN_PID": "7",
+        "PORTICO_SETTINGS_FD": "4",
+        "ASPNETCORE_TOKEN": "outer",
+    }
+    done = run(json.dumps(order()).encode(), **foreign, KEPT="yes")
+    environment = json.loads(done.stdout)[0]
+    assert not {name for name in environment if name.startswith(("SUPERVISOR_", "LISTEN_"))}
+    assert "PORTICO_SETTINGS_FD" not in environment
+    assert environment["ASPNETCORE_TOKEN"] == "a-token"
+    assert environment["KEPT"] == "yes"
+
+
+def test_settings_win_over_the_file_which_wins_over_the_inherited(tmp_path: Path) -> None:
+    file = tmp_path / "env"
+    file.write_text("A=file\nB=file\nPATH=/file\n")
+    environment, _, _ = launched(environment={"A": "settings"}, environment_file=str(file))
+    assert (environment["A"], environment["B"], environment["PATH"]) == ("settings", "file", "/file")
+
+
+def test_the_token_cannot_be_configured() -> None:
+    environment, _, _ = launched(environment={"ASPNETCORE_TOKEN": "mine", "PORT": "1"})
+    assert (environment["ASPNETCORE_TOKEN"], environment["PORT"]) == ("a-token", "12345")
+
+
+def test_configured_urls_and_hosting_assemblies_stay() -> None:
+    configured = {"ASPNETCORE_URLS": "http://*:1", "ASPNETCORE_HOSTINGSTARTUPASSEMBLIES": "Mine"}
+    environment, _, _ = launched(environment=configured)
+    assert configured.items() <= environment.items()
+
+
+@pytest.mark.parametrize("inherited", ["Asm1", "Asm1;Microsoft.AspNetCore.Server.IISIntegration"])
+def test_inherited_hosting_assemblies_are_appended_to_once(inherited: str) -> None:
+    done = run(json.dumps(order()).encode(), ASPNETCORE_HOSTINGSTARTUPASSEMBLIES=inherited)
+    found = json.loads(done.stdout)[0]["ASPNETCORE_HOSTINGSTARTUPASSEMBLIES"]
+    assert found == "Asm1;Microsoft.AspNetCore.Server.IISIntegration"
+
+
+def test_the_shim_comes_first_on_pythonpath() -> None:
+    assert launched(shim="/run/shim")[0]["PYTHONPATH"] == "/run/shim"
+    both = launched(shim="/run/shim", environment={"PYTHONPATH": "/mine"})[0]
+    assert both["PYTHONPATH"] == "/run/shim:/mine"
+
+
+def test_a_unix_socket_takes_the_place_of_the_port_names() -> None:
+    environment, _, _ = launched(port=0, socket="/run/shop.sock")
+    assert environment["PORTICO_SOCKET"] == "/run/shop.sock"
+    assert (
+        not {"PORT", "HOST", "ASPNETCORE_PORT", "ASPNETCORE_URLS", "HTTP_PLATFORM_PORT"} & environment.keys()
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("A=1", {"A": "1"}),
+        ("\ufeffA=1\r\n", {"A": "1"}),
+        ("# comment\n\n  A = spaced \n", {"A": "spaced"}),
+        ("export A=1", {"A": "1"}),
+        ("A='single \\n $X'", {"A": "single \\n $X"}),
+        (r'A="two\nlines \"q\" \\ \x"', {"A": 'two\nlines "q" \\ \\x'}),
+        ("A=has=equals#and hash", {"A": "has=equals#and hash"}),
+        ("A=", {"A": ""}),
+        ('A="', {"A": '"'}),
+        ("A=1\nA=2", {"A": "2"}),
+    ],
+)
+def test_environment_files(tmp_path: Path, text: str, expected: dict[str, str]) -> None:
+    (tmp_path / "env").write_text(text, encoding="utf-8")
+    assert launch.read_environment_file(str(tmp_path / "env")) == expected
+
+
+def test_a_bad_line_of_an_environment_file_is_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "env").write_text("A=1\nhunter2\n")
+    done = run(json.dumps(order(environment_file=str(tmp_path / "env"))).encode())
+    assert done.returncode == launch.NOT_LAUNCHED
+    assert b"line 2: expected KEY=VALUE" in done.stderr
+    assert b"hunter2" not in done.stderr
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Command
+
+
+def test_placeholders_and_braces() -> None:
+    _, argv, _ = launched(
+        argv=[sys.executable, "-c", PRINT_ENVIRONMENT, "{host}:{port}", "{{port}}", "{x}", "{"]
+    )
+    assert argv == ["127.0.0.1:12345", "{port}", "{x}", "{"]
+
+
+@given(st.text(st.characters(exclude_categories=("Cs",), exclude_characters="{}")))
+def test_text_without_braces_is_not_changed(text: str) -> None:
+    assert launch.expand([text], order()) == [text]
+
+
+@given(st.text())
+def test_doubled_braces_are_the_text(text: str) -> None:
+    doubled = text.replace("{", "{{").replace("}", "}}")
+    assert launch.expand([doubled], order()) == [text]
+
+
+def test_the_command_is_found_on_the_path_of_the_app(tmp_path: Path) -> None:
+    command = tmp_path / "serve"
+    command.write_text("#!/bin/sh\necho found $1 $PWD\n")
+    command.chmod(0o755)
+    done = run(
+        json.dumps(
+            order(argv=["serve", "it"], environment={"PATH": str(tmp_path)}, directory=str(tmp_path))
+        ).encode()
+    )
+    assert done.stdout == f"found it {tmp_path}\n".encode()
+
+
+def test_a_command_relative_to_the_folder(tmp_path: Path) -> None:
+    command = tmp_path / "serve"
+    command.write_text("#!/bin/sh\necho here\n")
+    command.chmod(0o755)
+    assert run(json.dumps(order(argv=["./serve"], directory=str(tmp_path))).encode()).stdout == b"here\n"
+
+
+def _failure(status: int, **changes: Any) -> str:
+    done = run(json.dumps(order(**changes)).encode())
+    assert (done.returncode, done.stdout) == (status, b"")
+    sentence = done.stderr.decode()
+    assert sentence.startswith("portico: ")
+    assert sentence.endswith(".\n")
+    assert sentence.count("\n") == 1
+    return sentence
+
+
+def test_a_command_that_is_not_there(tmp_path: Path) -> None:
+    assert "nosuchcommand was not found on the app's PATH" in _failure(127, argv=["nosuchcommand"])
+    assert "./nosuch was not found in" in _failure(127, argv=["./nosuch"], directory=str(tmp_path))
+
+
+def test_a_command_that_cannot_be_executed(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.write_text("x")
+    assert "may not be executed" in _failure(126, argv=[str(plain)])
+    script = tmp_path / "script"
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
+    assert "interpreter that its first line names" in _failure(126, argv=[str(script)])
+    empty = tmp_path / "empty"
+    empty.write_text("")
+    empty.chmod(0o755)
+    assert "Exec format error" in _failure(126, argv=[str(empty)])
+
+
+def test_a_folder_that_is_not_there() -> None:
+    assert "/no/such/folder cannot be entered: No such file" in _failure(125, directory="/no/such/folder")
+
+
+def test_no_order_at_all() -> None:
+    done = run(b"")
+    assert done.returncode == 125
+    assert b"no launch order" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_another_user_with_its_home_and_groups() -> None:
+    source = "import json, os; print(json.dumps([os.getresuid(), os.getresgid(), os.getgroups(), dict(os.environ)]))"
+    pdeathsig = (
+        "import ctypes; n = ctypes.c_int(); ctypes.CDLL(None).prctl(2, ctypes.byref(n)); print(n.value)"
+    )
+    python = "/usr/bin/python3"
+    done = run(json.dumps(order(argv=[python, "-c", f"{source}\n{pdeathsig}"], user="nobody")).encode())
+    assert done.returncode == 0, done.stderr
+    told, signal_number = done.stdout.splitlines()
+    uids, gids, groups, environment = json.loads(told)
+    assert (set(uids), set(gids), groups) == ({65534}, {65534}, [65534])
+    assert (environment["USER"], environment["HOME"]) == ("nobody", "/nonexistent")
+    assert signal_number == b"9"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_a_user_that_is_not_there() -> None:
+    assert "there is no user nosuchuser" in _failure(125, user="nosuchuser")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_an_app_of_another_user_does_not_outlive_a_parent_that_is_gone() -> None:
+    done = run(json.dumps(order(user="nobody", parent=1, argv=["/bin/echo", "orphan"])).encode())
+    assert (done.returncode, done.stdout) == (125, b"")
+
+
+def test_no_signal_is_ignored_in_the_app() -> None:
+    done = run(json.dumps(order(argv=["/bin/grep", "SigIgn", "/proc/self/status"])).encode())
+    assert done.stdout.split() == [b"SigIgn:", b"0000000000000000"]
