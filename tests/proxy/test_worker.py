@@ -627,14 +627,16 @@ def test_a_client_that_leaves_the_queue_is_forgotten(worker: WorkerProcess) -> N
 
 
 def test_no_app_and_wrong_method(tmp_path: Path) -> None:
-    with worker_process(tmp_path, app='hosts = ["shop.test"]\nmethods = ["GET"]') as worker:
-        with worker.connect() as visitor:
-            visitor.sendall(b"GET / HTTP/1.1\r\nHost: other.test\r\n\r\n")
-            assert status(read_response(visitor)[0]) == 404
-            visitor.sendall(b"PUT / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 0\r\n\r\n")
-            head, _ = read_response(visitor)
-            assert status(head) == 405
-            assert b"\r\nAllow: GET" in head
+    with (
+        worker_process(tmp_path, app='hosts = ["shop.test"]\nmethods = ["GET"]') as worker,
+        worker.connect() as visitor,
+    ):
+        visitor.sendall(b"GET / HTTP/1.1\r\nHost: other.test\r\n\r\n")
+        assert status(read_response(visitor)[0]) == 404
+        visitor.sendall(b"PUT / HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 0\r\n\r\n")
+        head, _ = read_response(visitor)
+        assert status(head) == 405
+        assert b"\r\nAllow: GET" in head
 
 
 def test_a_body_that_is_too_large_is_refused_by_its_length_and_by_its_bytes(tmp_path: Path) -> None:
