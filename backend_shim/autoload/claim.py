@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 class Hold:
     """Our address, held for as long as the server that keeps this object exists. May be pickled with a server's
-    settings to its workers."""
+    settings to its workers: `pid` tells whether it was."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
 
 
 class Claim:

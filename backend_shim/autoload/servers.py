@@ -78,13 +78,17 @@ def uvicorn_config(module: Any, claim: Claim) -> None:
 
 
 def uvicorn_server(module: Any, claim: Claim) -> None:
-    """`server.run(sockets=[...])`: sockets that the app has bound elsewhere are not used."""
+    """`server.run(sockets=[...])`: sockets that the app has bound elsewhere are closed. Workers and the reloader's
+    child get theirs from a parent that had our address."""
     cls = module.Server
     startup = cls.startup
 
     @wraps(startup)
     async def started(self: Any, sockets: list[socket.socket] | None = None) -> Any:
-        if held(self.config) and sockets and not any(claim.owns(each) for each in sockets):
+        took_it_here = held(self.config) and getattr(self.config, HOLD).pid == os.getpid()
+        if took_it_here and sockets and not any(claim.owns(each) for each in sockets):
+            for each in sockets:
+                each.close()
             sockets = None
         return await startup(self, sockets=sockets)
 
