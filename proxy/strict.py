@@ -127,8 +127,11 @@ _FRAMING_TWINS = frozenset({b"content_length", b"transfer_encoding"})
 
 def check_request_head(head: bytes, limits: Limits = REQUEST_LIMITS) -> None:
     """Raise `Malformed` unless `head` is one request head that can be understood in one way only."""
-    if _is_plain_request(head, limits):
-        return
+    if not _is_plain_request(head, limits):
+        _check_request_by_tables(head, limits)
+
+
+def _check_request_by_tables(head: bytes, limits: Limits) -> None:
     _check_request_sizes(head, limits)
     _check_faults(head)
     line, *field_lines = head[:-4].split(b"\r\n")
