@@ -18,6 +18,7 @@ from proxy.failures import Cause, Failure, Side, Stage, malformed_request, proxy
 from proxy.forward import forward
 from proxy.handlers import Ambiguous, MethodNotAllowed, NoApp
 from proxy.headers import Caller
+from proxy.max_forwards import final_answer, hops_left, one_less
 from proxy.pages import render
 from proxy.peer import Framing, Request, read_head, read_request
 from proxy.streams import Stream, StreamClosed, TimedOut
@@ -94,7 +95,7 @@ class Connection:
         try:
             while self._next_request():
                 pass
-        except (StreamClosed, OSError):
+        except (StreamClosed, OSError, TimedOut):
             self.close()
         except Exception:  # noqa: BLE001  a defect of ours must cost one connection, and be seen
             structlog.get_logger().exception("connection.defect")
@@ -150,13 +151,36 @@ class Connection:
             app = self._choose(request)
             exchange.desk = worker.backend.desks[app.name]
             self._check_size(request)
-            forward(exchange)
+            self._answer(exchange)
         except Failure as failure:
             self._failed(exchange, failure)
         finally:
             self.exchange = None
             self._stream.when_gone = None
         self._finish(exchange)
+
+    def _answer(self, exchange: Exchange) -> None:
+        hops = hops_left(exchange.request)
+        if hops == 0:
+            self._answer_as_last(exchange)
+            return
+        if hops is not None:
+            exchange.request.fields = one_less(exchange.request.fields, hops)
+        forward(exchange)
+
+    def _answer_as_last(self, exchange: Exchange) -> None:
+        """A TRACE or OPTIONS that goes no further than here."""
+        fields, body = final_answer(exchange.request)
+        exchange.keep_alive = exchange.keep_alive and exchange.body.done
+        exchange.answered(200)
+        lines = b"HTTP/1.1 200 OK\r\nDate: %b\r\n%bContent-Length: %d\r\n%b\r\n" % (
+            formatdate(usegmt=True).encode("ascii"),
+            fields,
+            len(body),
+            b"" if exchange.keep_alive else b"Connection: close\r\n",
+        )
+        self._stream.send(lines + body, self._worker.settings.front.header_timeout)
+        exchange.body_sent = len(body)
 
     def _choose(self, request: Request) -> AppSettings:
         path = request.target if request.target.startswith(b"/") else split_target(request.target).path
@@ -211,16 +235,16 @@ class Connection:
             if not exchange.body.done:
                 exchange.keep_alive = False
             exchange.status = failure.status
-            self._answer(exchange.request, exchange, failure)
+            self._refusal(exchange.request, exchange, failure)
 
     def _refuse(self, failure: Failure) -> None:
         """Answer a head that is no request; what follows it cannot be trusted, so the connection ends."""
-        self._worker.refused(failure)
-        self._answer(None, None, failure)
+        self._worker.refused(self.caller, failure, self._refusal(None, None, failure))
         self._stream.linger(LINGER)
         self.close()
 
-    def _answer(self, request: Request | None, exchange: Exchange | None, failure: Failure) -> None:
+    def _refusal(self, request: Request | None, exchange: Exchange | None, failure: Failure) -> bytes:
+        """Send our own answer; returns its request id."""
         request_id = exchange.request_id if exchange else self._worker.request_id()
         keep_alive = exchange is not None and exchange.keep_alive
         content_type, body = self._page(request, exchange, failure, request_id)
@@ -247,6 +271,7 @@ class Connection:
             self._stream.send(head if silent else head + body, self._worker.settings.front.header_timeout)
         except (OSError, TimedOut):
             self._stream.close()
+        return request_id
 
     def _page(
         self, request: Request | None, exchange: Exchange | None, failure: Failure, request_id: bytes

@@ -18,6 +18,7 @@ import gevent
 import structlog
 from gevent.event import Event
 
+from proxy.access import AccessLog
 from proxy.backend import Backend
 from proxy.connection import Connection
 from proxy.exchange import Exchange
@@ -39,8 +40,11 @@ REPORT_EVERY = 1.0
 class Worker:
     """One process of the front."""
 
-    def __init__(self, settings: Settings, run_directory: Path, name: str) -> None:
+    def __init__(
+        self, settings: Settings, run_directory: Path, name: str, access: AccessLog | None = None
+    ) -> None:
         self.settings = settings
+        self._access = access
         self.draining = False
         self.limits = Limits(max_head=settings.front.max_header_bytes)
         self.handlers = Handlers(settings.apps)
@@ -72,6 +76,8 @@ class Worker:
         self._told_to_stop.wait()
         self._drain()
         reports.kill()
+        if self._access is not None:
+            self._access.close()
         self._keeper.stop()
 
     def _drain(self) -> None:
@@ -108,6 +114,8 @@ class Worker:
 
     def finished(self, exchange: Exchange) -> None:
         """An exchange is over, whatever its end."""
+        if self._access is not None:
+            self._access.write(exchange)
         desk = getattr(exchange, "desk", None)
         if exchange.reason and desk is not None:
             desk.failures += 1
@@ -121,8 +129,10 @@ class Worker:
                 phase=exchange.phase,
             )
 
-    def refused(self, failure: Failure) -> None:
+    def refused(self, caller: Caller, failure: Failure, request_id: bytes) -> None:
         """A head was refused before it was a request."""
+        if self._access is not None:
+            self._access.write_refused(caller, failure.status, request_id, reason_word(failure))
         structlog.get_logger().info("request.refused", status=failure.status, reason=reason_word(failure))
 
     # ----------------------------------------------------------------------------------------------------------
@@ -170,7 +180,8 @@ def main(arguments: list[str]) -> int:
     if os.getuid() == 0:
         become(settings.front.user or "nobody")
     name = os.environ.get("SUPERVISOR_PROCESS_NAME", str(os.getpid()))
-    Worker(settings, run_directory, f"portico-front:{name}").run(sockets)
+    access = AccessLog(int(descriptor)) if (descriptor := os.environ.get("PORTICO_ACCESS_FD")) else None
+    Worker(settings, run_directory, f"portico-front:{name}", access).run(sockets)
     return 0
 
 

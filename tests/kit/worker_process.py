@@ -52,7 +52,9 @@ class WorkerProcess:
         os.write(memory, to_json(settings).encode())
         log = os.open(self.folder / "portico.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         environment = {**os.environ, "LISTEN_FDS": "1", "PORTICO_SETTINGS_FD": "4", "PORTICO_LOG_FD": "5"}
-        sources = (self.listener.fileno(), memory, log)
+        access = os.open(self.folder / "access.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        environment["PORTICO_ACCESS_FD"] = "6"
+        sources = (self.listener.fileno(), memory, log, access)
 
         def place() -> None:
             high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 64) for fd in sources]
@@ -64,10 +66,11 @@ class WorkerProcess:
             cwd=ROOT,
             env=environment,
             preexec_fn=place,
-            pass_fds=(3, 4, 5),
+            pass_fds=(3, 4, 5, 6),
         )
         os.close(memory)
         os.close(log)
+        os.close(access)
         return process
 
     def _greet(self) -> socket.socket:

@@ -756,3 +756,46 @@ def test_draining_finishes_what_runs_and_answers_one_more_on_an_idle_connection(
         assert body == b"done"
         busy.close()
         assert worker.process.wait(20) == 0
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Max-Forwards and the access log
+
+
+def test_trace_and_options_go_as_far_as_they_say(worker: WorkerProcess) -> None:
+    heads: list[bytes] = []
+
+    def script(app: AppSide) -> None:
+        heads.append(app.head())
+        app.say(answer(b"200 OK", b"app"))
+
+    with raw_app(script) as app, worker.connect() as visitor:
+        worker.publish(app.port)
+        visitor.sendall(b"TRACE /x HTTP/1.1\r\nHost: a\r\nCookie: secret\r\nMax-Forwards: 0\r\n\r\n")
+        head, body = read_response(visitor)
+        assert status(head) == 200
+        assert b"\r\nContent-Type: message/http" in head
+        assert body == b"TRACE /x HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n"
+        visitor.sendall(b"OPTIONS * HTTP/1.1\r\nHost: a\r\nMax-Forwards: 3\r\n\r\n")
+        assert read_response(visitor)[1] == b"app"
+        assert heads[0].startswith(b"OPTIONS * HTTP/1.1\r\n")
+        assert b"\r\nMax-Forwards: 2\r\n" in heads[0]
+
+
+def test_the_access_log_has_a_line_for_each_request(worker: WorkerProcess) -> None:
+    with raw_app(answering(answer(b"200 OK", b"hello"))) as app, worker.connect() as visitor:
+        worker.publish(app.port, first=7)
+        visitor.sendall(b'GET /a"b?c HTTP/1.1\r\nHost: a\r\n\r\n')
+        read_response(visitor)
+        visitor.sendall(b"nonsense\r\n\r\n")
+        refused, _ = read_response(visitor)
+        worker.process.send_signal(signal.SIGTERM)
+        worker.process.wait(20)
+    lines = (worker.folder / "access.log").read_text(encoding="ascii").splitlines()
+    assert len(lines) == 2
+    first = lines[0].split(" ")
+    assert first[1:9] == ["127.0.0.1", '"GET', r"/a\x22b?c", 'HTTP/1.1"', "200", "5", "shop#7", first[8]]
+    assert 0 <= float(first[8]) <= float(first[9])
+    assert first[11] == "-"
+    assert lines[1].endswith("bad-request")
+    assert lines[1].split(" ")[-2].encode() in refused

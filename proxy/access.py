@@ -1,0 +1,116 @@
+"""The access log: one line a request, gathered and written together, never one write a request.
+
+    2026-11-23T01:02:03.456Z 127.0.0.1 "GET /cart?id=7 HTTP/1.1" 200 512 shop#3 0.0031 0.0034 4f1c9a70d2be-1a -
+
+Time, client, request, status, body bytes sent, app and generation, seconds to the first byte and to the last,
+request id, and what went wrong in a word. `-` stands for nothing. A request whose client went away has status
+499, as nginx has it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import UTC, datetime
+from time import monotonic, time
+from typing import Any
+
+from gevent import get_hub
+
+from proxy.exchange import Exchange
+from proxy.headers import Caller
+
+FLUSH_EVERY = 0.5
+FLUSH_AT = 64 * 1024
+
+_QUOTE = re.compile(rb'["\\]')
+
+
+class AccessLog:
+    """Lines for one descriptor, opened for appending; lines of several workers do not mix."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._second = 0
+        self._date = b""
+        self._timer: Any = get_hub().loop.timer(FLUSH_EVERY, FLUSH_EVERY, ref=False)
+        self._timer.start(self.flush)
+
+    def write(self, exchange: Exchange) -> None:
+        """The line of an exchange that has just ended."""
+        request = exchange.request
+        self._add(
+            b'%b %b "%b %b HTTP/%b" %d %d %b %b %.4f %b %b\n'
+            % (
+                self._now(),
+                _client(exchange.caller),
+                request.method,
+                _QUOTE.sub(_escaped, request.target),
+                request.version,
+                exchange.status or 499,
+                exchange.body_sent,
+                _app(exchange),
+                b"%.4f" % (exchange.first_byte - exchange.started) if exchange.first_byte else b"-",
+                monotonic() - exchange.started,
+                exchange.request_id,
+                exchange.reason.encode("ascii") or b"-",
+            )
+        )
+
+    def write_refused(self, caller: Caller, status: int, request_id: bytes, reason: str) -> None:
+        """The line of a head that was refused: nothing of it is repeated, since nobody knows what it means."""
+        self._add(
+            b'%b %b "-" %d 0 - - - %b %b\n'
+            % (self._now(), _client(caller), status, request_id, reason.encode("ascii"))
+        )
+
+    def _add(self, line: bytes) -> None:
+        self._lines.append(line)
+        self._size += len(line)
+        if self._size >= FLUSH_AT:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._lines:
+            data = b"".join(self._lines)
+            self._lines.clear()
+            self._size = 0
+            try:
+                os.write(self._descriptor, data)
+            except OSError:
+                # A full disk costs lines, not requests.
+                pass
+
+    def reopen(self, descriptor: int) -> None:
+        """Go on in another file (logrotate)."""
+        self.flush()
+        os.close(self._descriptor)
+        self._descriptor = descriptor
+
+    def close(self) -> None:
+        self.flush()
+        self._timer.stop()
+        self._timer.close()
+
+    def _now(self) -> bytes:
+        now = time()
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._date = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode("ascii")
+        return b"%b.%03dZ" % (self._date, int((now - second) * 1000))
+
+
+def _client(caller: Caller) -> bytes:
+    return caller.address.encode("ascii") or b"unix"
+
+
+def _app(exchange: Exchange) -> bytes:
+    desk = getattr(exchange, "desk", None)
+    return b"%b#%d" % (desk.settings.name.encode(), exchange.generation) if desk is not None else b"-"
+
+
+def _escaped(match: re.Match[bytes]) -> bytes:
+    return b"\\x%02x" % match[0][0]
