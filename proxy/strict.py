@@ -80,6 +80,7 @@ FAULTS = (
     Fault("RFC 9112 2.2", re.compile(rb"(?<!\r)\n"), "a line that ends in LF without CR"),
     Fault("RFC 9112 2.2", re.compile(rb"\r(?!\n)"), "a CR without LF"),
     Fault("RFC 9110 5.5", re.compile(rb"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]"), "a control byte in the head"),
+    Fault("RFC 9112 2.1", re.compile(rb"\r\n\r\n(?=.)", re.DOTALL), "bytes after the end of the head"),
     Fault("RFC 9112 2.2", re.compile(rb"\A\r\n"), "an empty line where the first line must be"),
     Fault("RFC 9112 2.2", re.compile(rb"\A[ \t]"), "white space before the first line"),
     Fault("RFC 9112 2.2", re.compile(rb"\A[^\r]*\r\n[ \t]"), "white space before the first field"),
@@ -88,7 +89,6 @@ FAULTS = (
     Fault("RFC 9112 5.1", re.compile(rb"\r\n[^:\r]*[ \t]:"), "white space before a colon"),
     Fault("RFC 9112 5", re.compile(rb"\r\n[^:\r]+\r\n"), "a field line without a colon"),
     Fault("RFC 9110 5.1", re.compile(rb"\r\n(?![" + TCHAR + rb"]+:)[^\r]"), "a field name that is no token"),
-    Fault("RFC 9112 2.1", re.compile(rb"\r\n\r\n(?=.)", re.DOTALL), "bytes after the end of the head"),
     Fault("RFC 9112 2.1", re.compile(rb"\A(?!.*\r\n\r\n\Z)", re.DOTALL), "a head without an end"),
 )
 
