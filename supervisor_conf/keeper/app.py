@@ -1,0 +1,393 @@
+"""One app in the keeper: brings events to its law and carries out the commands. Decides nothing itself."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final, Protocol
+
+import gevent
+
+from supervisor_conf.control import messages
+from supervisor_conf.control.codec import Decoder, ProtocolError, encode
+from supervisor_conf.control.messages import AppRoutes, Report, Spawned
+from supervisor_conf.keeper import probes, processes, words
+from supervisor_conf.keeper.asking import Asking, NoAnswer
+from supervisor_conf.keeper.probes import Verdict
+from supervisor_conf.law import commands, events
+from supervisor_conf.law.commands import State
+from supervisor_conf.law.draining import Usage
+from supervisor_conf.law.lifecycle import LawBroken, Lifecycle, Row, Rules
+from supervisor_conf.settings import AppSettings
+
+FIRST_LOOK: Final = 0.002
+LONGEST_LOOK: Final = 0.05
+LOOK_GROWTH: Final = 1.5
+"""Seconds between two looks at the listeners, from the first to the longest. A look costs 0.2 ms."""
+
+ELSEWHERE_INTERVAL: Final = 2.0
+"""Seconds between two looks at where else a slow starter listens: that reads all of /proc."""
+
+SECOND_OPINION: Final = 0.1
+"""Seconds after which a listener that seems to be foreign is looked at again: a server may just be forking."""
+
+GUARD_LIMIT: Final = 30.0
+"""Seconds for the guard question of an app that is served already; a busy one answers late."""
+
+
+class House(Protocol):
+    """What an app needs of the keeper around it. Askers are the numbers of peers."""
+
+    def tell_plugin(self, message: object) -> None: ...
+    def publish(self, routes: AppRoutes) -> None: ...
+    def release(self, asker: int, routes: AppRoutes) -> None: ...
+    def refuse(self, asker: int, app: str, refusal: messages.Refusal) -> None: ...
+    def moved(self, app: str) -> None: ...
+
+
+class KeptApp:
+    """`settings` and the law of one app, and the generations that are known of it by number."""
+
+    def __init__(self, settings: AppSettings, drain_limit: float, queue_share: int, house: House, log: Any):
+        self.settings = settings
+        self.law = Lifecycle(
+            Rules(
+                settings.name,
+                processes=settings.processes,
+                eager=settings.start == "eager",
+                startup_time_limit=settings.startup_time_limit,
+                shutdown_time_limit=settings.shutdown_time_limit,
+                drain_limit=drain_limit,
+                require_pairing=settings.require_pairing,
+            )
+        )
+        self.generations: dict[int, Spawned] = {}
+        self.usage = Usage()
+        self.last_report: Report | None = None
+        self.ready_after: float | None = None  # seconds the last start took
+        self.requests = 0
+        self.routes = AppRoutes(settings.name, State.STOPPED, queue_share=queue_share)
+        self._house = house
+        self._log = log.bind(app=settings.name)
+        self._events: deque[events.Event] = deque()
+        self._handling = False
+        self._greenlets: dict[int, gevent.Greenlet[..., Any]] = {}  # one probe a generation
+        self._alarm = gevent.get_hub().loop.timer(0)
+
+    # ---------------------------------------------------------------------------------------------------
+    # Events
+
+    def handle(self, event: events.Event) -> None:
+        """In order; one that is caused by carrying out another waits for its end."""
+        self._events.append(event)
+        if self._handling:
+            return
+        self._handling = True
+        try:
+            while self._events:
+                for command in self.law.handle(self._events.popleft(), time.monotonic()):
+                    self._carry_out(command)
+        except Exception as error:
+            # Half of what the law wanted is done: only a new keeper, which looks at everything anew, can go on.
+            raise LawBroken(f"{self.settings.name}: {error}") from error
+        finally:
+            self._handling = False
+        self._set_alarm()
+        self._house.moved(self.settings.name)
+
+    def spawned(self, generation: Spawned) -> None:
+        self.generations[generation.generation] = generation
+        self.handle(
+            events.Spawned(
+                generation.slot,
+                generation.generation,
+                generation.pid,
+                _address(generation),
+                generation.asked,
+            )
+        )
+
+    def found(self, generation: Spawned) -> None:
+        self.generations[generation.generation] = generation
+        self.handle(
+            events.Found(generation.slot, generation.generation, generation.pid, _address(generation))
+        )
+
+    def exited(self, message: messages.Exited) -> None:
+        generation = self.generations.get(message.generation)
+        if generation is None:
+            return
+        row = self.law.row(message.generation)
+        starting = row is not None and row.state is State.STARTING and not row.was_ready
+        left_behind = processes.members(generation.pid, generation.nonce, gone=True) if starting else ()
+        self.handle(
+            events.Exited(
+                message.generation,
+                message.status,
+                # An app that prints its environment shall not publish its token in pages and answers of ours.
+                message.last_output.replace(generation.token, "[token]"),
+                message.administrative,
+                len(left_behind),
+            )
+        )
+
+    def drained(self, worker: int, generation: int) -> None:
+        self.usage.drained(worker, generation)
+        self._tell_if_drained()
+
+    def worker_gone(self, worker: int) -> None:
+        self.handle(events.AskerGone(worker))
+        self.usage.worker_gone(worker)
+        self._tell_if_drained()
+
+    def told(self, worker: int) -> None:
+        """This worker was sent `routes`."""
+        self.usage.told(worker, (route.generation for route in self.routes.routes))
+
+    def probing(self) -> list[gevent.Greenlet[..., Any]]:
+        return list(self._greenlets.values())
+
+    def _tell_if_drained(self) -> None:
+        for row in list(self.law.rows):
+            if row.state is State.DRAINING and not self.usage.is_used(row.generation):
+                self.handle(events.Drained(row.generation))
+
+    # ---------------------------------------------------------------------------------------------------
+    # Commands
+
+    def _carry_out(self, command: commands.Command) -> None:
+        match command:
+            case commands.Spawn(slot):
+                self._house.tell_plugin(messages.Start(self.settings.name, slot))
+            case commands.Signal(slot, generation, number):
+                self._house.tell_plugin(messages.Signal(self.settings.name, slot, generation, int(number)))
+            case commands.Probe(generation):
+                self._in_background(generation, self._probe)
+            case commands.AskGuard(generation):
+                self._in_background(generation, self._ask_guard)
+            case commands.SendShutdown(generation, limit):
+                gevent.spawn(self._send_shutdown, self.generations[generation], limit)
+            case commands.Publish():
+                self._publish(command)
+            case commands.Drain(generation):
+                if not self.usage.is_used(generation):
+                    self.handle(events.Drained(generation))
+            case commands.Release(askers):
+                for asker in askers:
+                    self._house.release(asker, self.routes)
+            case commands.Refuse(askers, why, report):
+                refusal = words.refusal(why, report and self._stamped(report))
+                for asker in askers:
+                    self._house.refuse(asker, self.settings.name, refusal)
+            case commands.Sweep(generation):
+                self._sweep(self.generations[generation])
+            case commands.Record(report, crash, again):
+                self._record(report, crash=crash, again=again)
+            case commands.Moved():
+                self._tell_move(command)
+
+    def _publish(self, view: commands.Publish) -> None:
+        self.routes = AppRoutes(
+            self.settings.name,
+            view.state,
+            tuple(self._route(route) for route in view.routes),
+            words.refusal(view.refusal) if view.refusal else None,
+            self.routes.queue_share,
+        )
+        self._house.publish(self.routes)
+
+    def _route(self, route: commands.Route) -> messages.Route:
+        known = self.generations[route.generation]
+        return messages.Route(
+            known.generation,
+            known.pid,
+            known.host,
+            known.port,
+            known.socket,
+            known.token,
+            guarded=route.guarded,
+        )
+
+    def _sweep(self, generation: Spawned) -> None:
+        killed = processes.sweep(generation.pid, generation.nonce)
+        if killed:
+            self._log.info("app.swept", generation=generation.generation, killed=killed)
+        self.generations.pop(generation.generation, None)
+        self.usage.generation_gone(generation.generation)
+
+    def _stamped(self, report: Report) -> Report:
+        return report if report.at else replace(report, at=time.time())
+
+    def _record(self, report: Report, *, crash: bool, again: bool) -> None:
+        self.last_report = self._stamped(report)
+        self._log.warning(
+            "app.crashed" if crash else "app.start-failed",
+            generation=report.generation,
+            pid=report.pid,
+            step=report.failed_step,
+            exit=report.exit,
+            seconds=report.seconds,
+            summary=report.summary,
+            again=again,
+        )
+        self._house.tell_plugin(messages.Say(words.outcome(report, crash=crash, again=again)))
+        self._house.tell_plugin(messages.Keep(report_key(self.settings.name), report_text(self.last_report)))
+
+    def _tell_move(self, move: commands.Moved) -> None:
+        self._log.info(
+            "app.moved",
+            slot=move.slot,
+            generation=move.generation,
+            was=move.was,
+            now=move.now,
+            because=move.because,
+            seconds=move.seconds,
+        )
+        if move.was is State.STARTING:
+            self._end_probe(move.generation)
+        line = self._line(move)
+        if line:
+            self._house.tell_plugin(messages.Say(f"{self.settings.name}: {line}"))
+
+    def _line(self, move: commands.Moved) -> str:
+        row = self.law.row(move.generation)
+        match move.was, move.now:
+            case State.STOPPED, State.STARTING:
+                return "starting"
+            case State.STARTING, State.READY if row is not None and self.ready_after is None:
+                self.ready_after = move.seconds
+                port = self.generations[move.generation].port
+                return f"ready in {move.seconds:.2f} s, pid {row.pid}, port {port}"
+            case State.STOPPING, State.STOPPED:
+                self.ready_after = None
+                return "stopped"
+            case _, State.STOPPED:
+                self.ready_after = None
+        return ""
+
+    # ---------------------------------------------------------------------------------------------------
+    # Probes: greenlets that end when their generation has moved on
+
+    def _in_background(self, generation: int, work: Callable[[Spawned, Row], None]) -> None:
+        row = self.law.row(generation)
+        if row is not None:
+            self._end_probe(generation)
+            self._greenlets[generation] = gevent.spawn(work, self.generations[generation], row)
+
+    def _end_probe(self, generation: int) -> None:
+        greenlet = self._greenlets.pop(generation, None)
+        if greenlet is not None and greenlet is not gevent.getcurrent():
+            greenlet.kill(block=False)
+
+    def _probe(self, generation: Spawned, row: Row) -> None:
+        number = generation.generation
+        pause, elsewhere_at = FIRST_LOOK, time.monotonic() + ELSEWHERE_INTERVAL / 2
+        while row.state is State.STARTING:
+            finding = probes.look(generation)
+            if finding.verdict is Verdict.FOREIGN:
+                gevent.sleep(SECOND_OPINION)
+                finding = probes.look(generation)
+            match finding.verdict:
+                case Verdict.OURS:
+                    self.handle(events.Listening(number))
+                    self.handle(events.Ours(number, finding.holder))
+                    if self._is_ready(generation, row):
+                        self.handle(events.Answered(number, self._guard_if_required(generation, row)))
+                        return
+                case Verdict.FOREIGN:
+                    self.handle(events.Listening(number))
+                    self.handle(events.Foreign(number, finding.holder))
+                    return
+            if time.monotonic() >= elsewhere_at:
+                elsewhere_at = time.monotonic() + ELSEWHERE_INTERVAL
+                self._look_elsewhere(generation)
+            gevent.sleep(pause)
+            pause = min(pause * LOOK_GROWTH, LONGEST_LOOK)
+
+    def _is_ready(self, generation: Spawned, row: Row) -> bool:
+        if self.settings.ready == "listen" or row.was_ready:
+            return True
+        question = f"GET {self.settings.ready}"
+        self.handle(events.Noticed(row.generation, note=f"{question} was not answered"))
+        try:
+            answer = Asking(self.settings, generation).is_ready(self._patience)
+        except NoAnswer as silence:
+            self.handle(events.Noticed(row.generation, note=str(silence)))
+            return False
+        self.handle(events.Noticed(row.generation, note=f"{question} answered {answer.status}"))
+        return answer.well
+
+    def _guard_if_required(self, generation: Spawned, row: Row) -> bool | None:
+        if not self.settings.require_pairing or row.guarded is not None:
+            return row.guarded
+        return self._guarded(generation, self._patience)
+
+    @property
+    def _patience(self) -> float:
+        # The start's own time limit ends the greenlet that asks.
+        return max(self.settings.startup_time_limit, 1.0)
+
+    def _ask_guard(self, generation: Spawned, row: Row) -> None:
+        self.handle(events.GuardSeen(row.generation, self._guarded(generation, GUARD_LIMIT)))
+
+    def _guarded(self, generation: Spawned, limit: float) -> bool:
+        try:
+            guarded = Asking(self.settings, generation).is_guarded(limit)
+        except NoAnswer as silence:
+            self._log.info("app.guard-unknown", generation=generation.generation, why=str(silence))
+            return False
+        self._log.info("app.guard", generation=generation.generation, guarded=guarded)
+        return guarded
+
+    def _send_shutdown(self, generation: Spawned, limit: float) -> None:
+        try:
+            accepted = Asking(self.settings, generation).shut_down(limit)
+            self._log.info("app.shutdown-message", generation=generation.generation, accepted=accepted)
+        except NoAnswer as silence:
+            accepted = False
+            self._log.info("app.shutdown-message", generation=generation.generation, why=str(silence))
+        self.handle(events.ShutdownAnswered(generation.generation, accepted))
+
+    def _look_elsewhere(self, generation: Spawned) -> None:
+        found = probes.listens_elsewhere(generation)
+        self.handle(events.Noticed(generation.generation, elsewhere=found))
+
+    # ---------------------------------------------------------------------------------------------------
+    # Time
+
+    def _set_alarm(self) -> None:
+        self._alarm.stop()
+        due = self.law.due
+        if due is not None:
+            self._alarm = gevent.get_hub().loop.timer(max(due - time.monotonic(), 0))
+            self._alarm.start(lambda: gevent.spawn(self._ring))
+
+    def _ring(self) -> None:
+        for generation in self.law.starting_due(time.monotonic()):
+            self._look_elsewhere(self.generations[generation])
+        self.handle(events.TimePassed())
+
+
+def report_key(app: str) -> str:
+    """Under which the plugin keeps the last report for the next keeper."""
+    return f"report {app}"
+
+
+def report_text(report: Report) -> str:
+    return encode(report)[4:].decode("utf-8", "replace")
+
+
+def read_report(text: str) -> Report | None:
+    """What `report_text` wrote; None if another version did."""
+    data = text.encode("utf-8")
+    try:
+        (report,) = Decoder().feed(len(data).to_bytes(4, "big") + data)
+    except (ProtocolError, ValueError):
+        return None
+    return report if isinstance(report, Report) else None
+
+
+def _address(generation: Spawned) -> str:
+    return generation.socket or f"{generation.host}:{generation.port}"

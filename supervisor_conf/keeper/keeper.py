@@ -1,0 +1,243 @@
+"""The keeper: the apps' laws between the plugin, which has the hands, and the workers, who want routes.
+
+It can be killed at any moment: the plugin remembers what runs, and a new keeper looks at it again. It is also
+the last will: when the plugin link ends, supervisord is gone, and everything of every app is killed.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import gevent
+
+from supervisor_conf.control import messages
+from supervisor_conf.control.messages import AppRoutes, GiveUp, Refusal, Spawned
+from supervisor_conf.control.server import ControlServer, Peer
+from supervisor_conf.keeper import processes
+from supervisor_conf.keeper.app import KeptApp, read_report, report_key
+from supervisor_conf.keeper.link import PluginLink
+from supervisor_conf.keeper.orders import Orders
+from supervisor_conf.law import events
+from supervisor_conf.law.events import EndStage, Hold
+from supervisor_conf.law.lifecycle import LawBroken
+from supervisor_conf.settings import Settings
+
+FIRST_ROUND: Final = 0.25
+"""Seconds that workers wait at most for a new keeper's first look at what runs: they keep their routes so long."""
+
+
+class Keeper:
+    def __init__(
+        self, settings: Settings, run_directory: Path, link: PluginLink, log: Any, *, group: int | None
+    ) -> None:
+        front = settings.front
+        self.apps = {
+            app.name: KeptApp(
+                app,
+                front.drain_limit,
+                math.ceil(app.queue_limit / max(front.workers, 1)),
+                self,
+                log,
+            )
+            for app in settings.apps
+        }
+        self._link = link
+        self._log = log
+        self._server = ControlServer(run_directory / "control.sock", self, log, group=group)
+        self._orders = Orders(self)
+        self._peers: dict[int, Peer] = {}
+        self._worker_names: dict[int, str] = {}  # pid -> process, as the plugin confirmed them
+        self._ending: EndStage | None = None
+        self._apps_stopped = False
+
+    def run(self) -> int:
+        """Until supervisord ends it or is gone; the exit status."""
+        # A broken law, or a bug in any greenlet of ours, ends this keeper; the next one looks at everything anew.
+        hub = gevent.get_hub()
+        hub.SYSTEM_ERROR = (*hub.SYSTEM_ERROR, LawBroken)
+        main = gevent.getcurrent()
+        gevent.signal_handler(signal.SIGTERM, main.throw, SystemExit(0))
+        try:
+            for message in self._link.messages():
+                self._from_plugin(message)
+            self._last_will()
+        except SystemExit:
+            self._log.info("keeper.stopped")
+        finally:
+            self._server.close()
+            self._link.flush()
+        return 0
+
+    # ---------------------------------------------------------------------------------------------------
+    # What the plugin says
+
+    def _from_plugin(self, message: Any) -> None:
+        match message:
+            case messages.Memory():
+                self._remember(message)
+            case messages.Spawned(app=name):
+                self._with_app(name, lambda app: app.spawned(message))
+            case messages.SpawnFailed(app=name, slot=slot, sentence=sentence):
+                self._with_app(name, lambda app: app.handle(events.SpawnFailed(slot, sentence)))
+            case messages.Exited(app=name):
+                self._with_app(name, lambda app: app.exited(message))
+            case messages.AdminStopped(app=name):
+                held = events.Held(Hold.STOPPED, already_signalled=True)
+                self._with_app(name, lambda app: app.handle(held))
+            case messages.WorkerSpawned(process=process, pid=pid):
+                self._worker_names[pid] = process
+                self._server.worker_confirmed()
+            case messages.WorkerExited(pid=pid):
+                self._worker_names.pop(pid, None)
+            case messages.FrontRecycled(problem=problem):
+                self._orders.front_recycled(problem)
+            case messages.Ending(stage=stage):
+                self._end(EndStage(stage))
+            case _:
+                pass  # of a later version, or an answer to a question that nobody asks any more
+
+    def _remember(self, memory: messages.Memory) -> None:
+        """Begin: know what runs, look at it, then let workers and operators in."""
+        self._log.info(
+            "keeper.began", instance=memory.instance, running=len(memory.running), ending=memory.ending
+        )
+        for worker in memory.workers:
+            self._worker_names[worker.pid] = worker.process
+        kept = dict(memory.kept)
+        for name, app in self.apps.items():
+            app.last_report = read_report(kept.get(report_key(name), ""))
+            if name in memory.stopped:
+                app.handle(events.Held(Hold.STOPPED))
+        if memory.ending:
+            self._end(EndStage(memory.ending))
+        for generation in memory.running:
+            self._with_app(generation.app, lambda app, found=generation: app.found(found))  # type: ignore[misc]
+        looking = [probe for app in self.apps.values() for probe in app.probing()]
+        gevent.joinall(looking, timeout=FIRST_ROUND)
+        for app in self.apps.values():
+            if app.settings.start == "eager":
+                app.handle(events.WantedAlways())
+        self._server.start()
+        self._tell_if_apps_stopped()
+
+    def _end(self, stage: EndStage) -> None:
+        self._ending = stage
+        self._log.info("keeper.ending", stage=stage)
+        for app in self.apps.values():
+            app.handle(events.Ending(stage))
+        self._tell_if_apps_stopped()
+
+    def _with_app(self, name: str, act: Callable[[KeptApp], None]) -> None:
+        app = self.apps.get(name)
+        if app is not None:
+            act(app)
+
+    def _last_will(self) -> None:
+        self._log.error("keeper.last-will")
+        left: list[Spawned] = [one for app in self.apps.values() for one in app.generations.values()]
+        for generation in left:
+            killed = processes.sweep(generation.pid, generation.nonce)
+            self._log.info("app.swept", app=generation.app, generation=generation.generation, killed=killed)
+
+    # ---------------------------------------------------------------------------------------------------
+    # House of the apps and of the orders
+
+    def tell_plugin(self, message: object) -> None:
+        self._link.send(message)
+
+    def publish(self, routes: AppRoutes) -> None:
+        for peer in self._workers():
+            self._send_routes(peer, routes)
+
+    def release(self, asker: int, routes: AppRoutes) -> None:
+        peer = self._peers.get(asker)
+        if peer is not None and peer.role == "worker":
+            self._send_routes(peer, routes)
+        self._orders.released(asker)
+
+    def refuse(self, asker: int, app: str, refusal: Refusal) -> None:
+        peer = self._peers.get(asker)
+        if peer is not None and peer.role == "worker":
+            peer.send(GiveUp(app, refusal))
+        self._orders.refused(asker, refusal)
+
+    def moved(self, app: str) -> None:
+        self._orders.moved(app)
+        self._tell_if_apps_stopped()
+
+    def workers(self) -> list[dict[str, object]]:
+        connected = {peer.pid for peer in self._workers()}
+        return [
+            {"process": process, "pid": pid, "connected": pid in connected}
+            for pid, process in sorted(self._worker_names.items(), key=lambda item: item[1])
+        ]
+
+    def _workers(self) -> list[Peer]:
+        return [peer for peer in self._peers.values() if peer.role == "worker"]
+
+    def _send_routes(self, peer: Peer, routes: AppRoutes) -> None:
+        peer.send_routes(routes)
+        self.apps[routes.app].told(peer.number)
+
+    def _tell_if_apps_stopped(self) -> None:
+        idle = not any(app.law.rows for app in self.apps.values())
+        if self._ending is EndStage.APPS and idle and not self._apps_stopped:
+            self._apps_stopped = True
+            self.tell_plugin(messages.AppsStopped())
+
+    # ---------------------------------------------------------------------------------------------------
+    # Roster of the control socket
+
+    def is_worker(self, pid: int) -> bool:
+        return pid in self._worker_names
+
+    def may_order(self, uid: int) -> bool:
+        return uid in (0, os.geteuid())
+
+    def welcome(self, peer: Peer) -> None:
+        self._peers[peer.number] = peer
+        if peer.role == "worker":
+            self._log.info("worker.connected", pid=peer.pid, name=peer.name)
+            for app in self.apps.values():
+                self._send_routes(peer, app.routes)
+            self.tell_plugin(messages.FrontReady(peer.pid))
+
+    def heard(self, peer: Peer, message: Any) -> None:
+        if peer.role == "worker":
+            self._from_worker(peer, message)
+        elif isinstance(message, messages.Order):
+            self._log.info(
+                "order", word=message.word, arguments=message.arguments, uid=peer.uid, pid=peer.pid
+            )
+            self._orders.take(peer, message)
+
+    def gone(self, peer: Peer) -> None:
+        self._peers.pop(peer.number, None)
+        self._orders.forget(peer)
+        for app in self.apps.values():
+            app.worker_gone(peer.number)
+
+    def _from_worker(self, peer: Peer, message: Any) -> None:
+        name = getattr(message, "app", "")
+        app = self.apps.get(name)
+        if app is None:
+            return
+        match message:
+            case messages.Need():
+                peer.routes_sent.pop(name, None)
+                app.handle(events.Wanted(peer.number))
+            case messages.Bad(generation=generation, why=why):
+                self._log.warning("app.refused-connection", app=name, generation=generation, why=why)
+                peer.routes_sent.pop(name, None)
+                app.handle(events.Suspected(generation))
+            case messages.Drained(generation=generation):
+                app.drained(peer.number, generation)
+            case messages.Counters(requests=requests):
+                app.requests += requests
+            case _:
+                pass  # of a later version

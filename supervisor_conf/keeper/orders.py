@@ -1,0 +1,192 @@
+"""The `app` words of operators. An order is answered at once, or registered until what it waits for has come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final, Protocol
+
+from supervisor_conf.control import messages
+from supervisor_conf.control.messages import Done, Order, Progress, Refusal
+from supervisor_conf.control.server import Peer
+from supervisor_conf.keeper import status, words
+from supervisor_conf.keeper.app import KeptApp
+from supervisor_conf.law import events
+from supervisor_conf.law.commands import State
+from supervisor_conf.law.events import Hold
+
+TEXT_PIECE: Final = 8000
+"""Characters of a text that go into one frame: a frame holds them whatever JSON makes of each."""
+
+FRONT: Final = "portico-front"
+
+_LATER: Final = frozenset({"offline", "online", "reset", "requests", "log", "reload", "reopen"})
+
+_USAGE: Final = {
+    "status": "app status [NAME] [--json]",
+    "start": "app start NAME",
+    "stop": "app stop NAME",
+    "why": "app why NAME",
+    "recycle": "app recycle portico-front",
+}
+
+
+class House(Protocol):
+    """What orders need of the keeper."""
+
+    apps: dict[str, KeptApp]
+
+    def tell_plugin(self, message: object) -> None: ...
+    def workers(self) -> list[dict[str, object]]: ...
+
+
+class Orders:
+    """The orders under way, by the number of the peer that gave them: one order a connection."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._starting: dict[int, tuple[Peer, KeptApp]] = {}
+        self._stopping: dict[int, tuple[Peer, KeptApp]] = {}
+        self._recycling: dict[int, Peer] = {}
+
+    def take(self, peer: Peer, order: Order) -> None:
+        words_known: dict[str, Callable[[Peer, Order], None]] = {
+            "status": self._status,
+            "start": self._start,
+            "stop": self._stop,
+            "why": self._why,
+            "recycle": self._recycle,
+        }
+        if order.word in _LATER:
+            _end(peer, 1, f"`app {order.word}` is not yet supported.")
+        elif order.word not in words_known:
+            _end(peer, 2, f"There is no word `app {order.word}`. Try one of: {', '.join(_USAGE)}.")
+        else:
+            words_known[order.word](peer, order)
+
+    def forget(self, peer: Peer) -> None:
+        """The operator has gone; what was begun goes on."""
+        for waiting in (self._starting, self._stopping, self._recycling):
+            waiting.pop(peer.number, None)
+
+    # ---------------------------------------------------------------------------------------------------
+    # What orders wait for
+
+    def released(self, number: int) -> None:
+        if number in self._starting:
+            peer, app = self._starting.pop(number)
+            _end(peer, 0, f"{app.settings.name}: {_running(app)}")
+
+    def refused(self, number: int, refusal: Refusal) -> None:
+        if number in self._starting:
+            peer, app = self._starting.pop(number)
+            told = (
+                words.story(refusal.report) if refusal.report else f"{app.settings.name}: {refusal.sentence}"
+            )
+            _end(peer, 1, told)
+
+    def moved(self, name: str) -> None:
+        for number, (peer, app) in list(self._stopping.items()):
+            if app.settings.name == name and not app.law.rows:
+                del self._stopping[number]
+                _end(peer, 0, f"{name}: stopped")
+
+    def front_recycled(self, problem: str) -> None:
+        for peer in self._recycling.values():
+            _end(peer, 1 if problem else 0, problem or f"{FRONT}: recycled")
+        self._recycling.clear()
+
+    # ---------------------------------------------------------------------------------------------------
+    # The words
+
+    def _status(self, peer: Peer, order: Order) -> None:
+        apps = list(self._house.apps.values())
+        if order.arguments:
+            app = self._named(peer, order)
+            if app is None:
+                return
+            apps = [app]
+        shown = [one for app in apps for one in status.statuses(app)]
+        text = status.as_json(shown, self._house.workers()) if order.json else status.as_table(shown)
+        _end(peer, 0, text)
+
+    def _start(self, peer: Peer, order: Order) -> None:
+        app = self._named(peer, order)
+        if app is None:
+            return
+        name = app.settings.name
+        self._house.tell_plugin(messages.AdminStop(name, on=False))
+        app.handle(events.Lifted(Hold.STOPPED))
+        if app.law.state is not State.READY:
+            peer.send(Progress(f"{name}: starting"))
+        self._starting[peer.number] = (peer, app)
+        app.handle(events.Wanted(peer.number))
+
+    def _stop(self, peer: Peer, order: Order) -> None:
+        app = self._named(peer, order)
+        if app is None:
+            return
+        name = app.settings.name
+        self._house.tell_plugin(messages.AdminStop(name, on=True))
+        if app.law.rows:
+            peer.send(Progress(f"{name}: stopping"))
+        self._stopping[peer.number] = (peer, app)
+        app.handle(events.Held(Hold.STOPPED))
+
+    def _why(self, peer: Peer, order: Order) -> None:
+        app = self._named(peer, order)
+        if app is None:
+            return
+        if app.last_report is None:
+            _end(peer, 0, f"{app.settings.name}: no start has failed and no process has crashed.")
+        else:
+            _end(peer, 0, words.story(app.last_report))
+
+    def _recycle(self, peer: Peer, order: Order) -> None:
+        if order.arguments == (FRONT,):
+            peer.send(Progress(f"{FRONT}: replacing the workers one at a time"))
+            self._recycling[peer.number] = peer
+            self._house.tell_plugin(messages.RecycleFront())
+        elif self._named(peer, order) is not None:
+            _end(peer, 1, "`app recycle` of an app is not yet supported; stop and start it instead.")
+
+    def _named(self, peer: Peer, order: Order) -> KeptApp | None:
+        if len(order.arguments) != 1:
+            _end(peer, 2, f"Usage: {_USAGE[order.word]}")
+            return None
+        app = self._house.apps.get(order.arguments[0])
+        if app is None:
+            known = ", ".join(self._house.apps) or "none"
+            _end(peer, 1, f"There is no app {order.arguments[0]!r}. Apps here: {known}.")
+        return app
+
+
+def _running(app: KeptApp) -> str:
+    (row, *_) = (row for row in app.law.rows if row.state is State.READY)
+    known = app.generations[row.generation]
+    took = "" if app.ready_after is None else f" in {app.ready_after:.2f} s"
+    return f"ready{took}, pid {known.pid}, port {known.port}"
+
+
+def _end(peer: Peer, code: int, text: str) -> None:
+    """A long text of a success goes ahead in pieces; a failure is one text, cut to a frame."""
+    *ahead, last = _pieces(text)
+    for piece in ahead if code == 0 else ():
+        peer.send(Progress(piece))
+    peer.send(Done(code, last if code == 0 else text[:TEXT_PIECE]))
+    peer.close()
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Whole lines together as far as they fit; what is shown after each piece is a line's end."""
+    piece = ""
+    for line in text.split("\n"):
+        while len(line) > TEXT_PIECE:
+            if piece:
+                yield piece
+            piece, line = line[:TEXT_PIECE], line[TEXT_PIECE:]
+        if piece and len(piece) + len(line) + 1 > TEXT_PIECE:
+            yield piece
+            piece = line
+        else:
+            piece = f"{piece}\n{line}" if piece else line
+    yield piece

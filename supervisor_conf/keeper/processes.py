@@ -1,0 +1,127 @@
+"""Which processes belong to a generation: read from /proc, and killed when the generation is over.
+
+A process belongs to it if it is the one that was started, a descendant, in its process group or session, or if
+its environment carries the generation's nonce: that one also finds who left the group and was inherited by init.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+NONCE_VARIABLE: Final = "PORTICO_NONCE"
+
+_PASSES: Final = 20
+"""A sweep looks again until nothing is left: who forks faster than 20 looks at /proc is left to the next sweep."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One line of /proc/PID/stat (proc_pid_stat(5))."""
+
+    pid: int
+    name: str
+    state: str
+    parent: int
+    group: int
+    session: int
+
+    @property
+    def alive(self) -> bool:
+        return self.state not in "ZX"
+
+
+def read_process(pid: int) -> Process | None:
+    """None if there is no such process (any more)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            line = file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The name may hold blanks and brackets: what follows the last bracket is regular.
+    name = line[line.index(b"(") + 1 : line.rindex(b")")]
+    state, parent, group, session = line[line.rindex(b")") + 2 :].split()[:4]
+    return Process(
+        pid, name.decode("utf-8", "replace"), state.decode(), int(parent), int(group), int(session)
+    )
+
+
+def snapshot() -> dict[int, Process]:
+    """Every living process that can be seen, by pid."""
+    found = (read_process(int(entry)) for entry in os.listdir("/proc") if entry.isdigit())
+    return {process.pid: process for process in found if process is not None and process.alive}
+
+
+def carries(pid: int, nonce: str) -> bool:
+    """The environment that `pid` was started with has this nonce. False where it may not be read."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return f"{NONCE_VARIABLE}={nonce}".encode() in file.read().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return False
+
+
+def relatives(pid: int, processes: dict[int, Process]) -> set[int]:
+    """`pid`, its descendants, its process group and its session, as far as they live."""
+    children: dict[int, list[int]] = {}
+    for process in processes.values():
+        children.setdefault(process.parent, []).append(process.pid)
+    found = {one.pid for one in processes.values() if pid in (one.pid, one.group, one.session)}
+    unvisited = [pid, *found]
+    while unvisited:
+        new = set(children.get(unvisited.pop(), ())) - found
+        found |= new
+        unvisited.extend(new)
+    return found
+
+
+def members(pid: int, nonce: str, *, gone: bool = False) -> set[int]:
+    """Everything alive of the generation whose process is `pid`, or was (`gone`).
+
+    A process that has the number of one that is gone, and not its nonce, is a stranger: the number was given
+    out again, which the kernel does not do while a process group of that number has members.
+    """
+    processes = snapshot()
+    reused = gone and pid in processes and not carries(pid, nonce)
+    related = set() if reused else relatives(pid, processes)
+    others = (one for one in processes if one not in related and one != os.getpid())
+    return related | {one for one in others if carries(one, nonce)}
+
+
+def sweep(pid: int, nonce: str) -> int:
+    """SIGKILL for every member, until there is none. Returns how many were met."""
+    met: set[int] = set()
+    for _ in range(_PASSES):
+        found = members(pid, nonce, gone=True) - {os.getpid(), os.getppid()}
+        if not found - met:
+            break
+        met |= found
+        _kill(found)
+    return len(met)
+
+
+def socket_inodes(pid: int) -> Iterator[int]:
+    """The inodes of the sockets that `pid` has open. Empty where it may not be looked at."""
+    folder = f"/proc/{pid}/fd"
+    try:
+        descriptors = os.listdir(folder)
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return
+    for descriptor in descriptors:
+        try:
+            target = os.readlink(f"{folder}/{descriptor}")
+        except OSError:
+            continue  # closed since
+        if target.startswith("socket:["):
+            yield int(target[8:-1])
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # it was quicker

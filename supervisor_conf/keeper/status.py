@@ -1,0 +1,90 @@
+"""What `app status` shows: values first, then the table or the JSON made of them. Pure."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+
+from supervisor_conf.keeper import words
+from supervisor_conf.keeper.app import KeptApp
+from supervisor_conf.law.commands import State
+from supervisor_conf.law.events import Hold
+from supervisor_conf.law.lifecycle import Row
+
+_COLUMNS = ("NAME", "STATE", "PID", "PORT", "GUARDED", "UPTIME", "GENERATION")
+
+
+@dataclass(frozen=True, slots=True)
+class AppStatus:
+    """One generation, or an app without any (`generation` 0). `since` is wall clock, of its fork."""
+
+    name: str
+    state: str
+    generation: int
+    pid: int
+    host: str
+    port: int
+    guarded: bool | None  # None: not asked yet
+    since: float
+    startup_seconds: float | None
+    waiting: bool
+    requests: int
+    note: str
+
+
+def statuses(app: KeptApp) -> list[AppStatus]:
+    rows = [row for row in app.law.rows if row.generation]
+    return [_status(app, row) for row in rows] or [_status(app, None)]
+
+
+def as_json(apps: list[AppStatus], workers: list[dict[str, object]]) -> str:
+    return json.dumps(
+        {"apps": [asdict(app) for app in apps], "workers": workers}, ensure_ascii=False, indent=2
+    )
+
+
+def as_table(apps: list[AppStatus]) -> str:
+    rows = [_COLUMNS, *(_cells(app) for app in apps)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    notes = [f"{app.name}: {app.note}" for app in apps if app.note]
+    return "\n".join([line.rstrip() for line in lines] + notes)
+
+
+def _cells(app: AppStatus) -> tuple[str, ...]:
+    if not app.pid:
+        return (app.name, app.state, "-", "-", "-", "-", "-")
+    guarded = {None: "-", True: "guarded", False: "not guarded"}[app.guarded]
+    uptime = words.duration(time.time() - app.since)
+    return (app.name, app.state, str(app.pid), str(app.port), guarded, uptime, str(app.generation))
+
+
+def _status(app: KeptApp, row: Row | None) -> AppStatus:
+    known = app.generations.get(row.generation) if row is not None else None
+    return AppStatus(
+        name=app.settings.name,
+        state=row.state if row is not None else app.law.state,
+        generation=known.generation if known else 0,
+        pid=known.pid if known else 0,
+        host=known.host if known else "",
+        port=known.port if known else 0,
+        guarded=row.guarded if row is not None else None,
+        since=known.at if known else 0.0,
+        startup_seconds=app.ready_after,
+        waiting=bool(app.law.waiting),
+        requests=app.requests,
+        note=_note(app, row),
+    )
+
+
+def _note(app: KeptApp, row: Row | None) -> str:
+    if row is not None and row.state is State.STARTING and row.journey.elsewhere:
+        return f"listens on {', '.join(row.journey.elsewhere)}, not yet on {row.journey.address}"
+    if row is not None and row.state is State.READY and row.guarded is False:
+        return "answers requests without the token; see `require_pairing`"
+    if row is None and Hold.STOPPED in app.law.holds:
+        return f"stopped by an administrator; `app start {app.settings.name}` lifts it"
+    if row is None and app.last_report is not None and app.law.state is State.STOPPED:
+        return f"{app.last_report.summary} See `app why {app.settings.name}`."
+    return ""
