@@ -63,6 +63,8 @@ def check_machine(settings: Settings, environ: Mapping[str, str], *, addresses: 
     for raw in _all(settings, environ, addresses):
         file, line = str(settings.file or ""), line_of(lines, raw.path)
         key = ".".join(raw.path)
+        if settings.file is None:  # what was typed: there are no keys
+            key = "COMMAND"
         error = SettingsError(key, raw.read, raw.expected, example=raw.example, file=file, line=line)
         found.append(Finding(raw.severity, error))
     return found
@@ -151,7 +153,7 @@ def _app_user(app: AppSettings, path: KeyPath) -> Iterator[_Raw]:
     elif app.user and os.geteuid() != 0 and _uid(app.user) != os.geteuid():
         yield _Raw(key, display(app.user), f"{mine}, since only root may run an app as another user")
     elif not app.user and os.geteuid() == 0:
-        expected = "a user of its own, since the app runs as root"
+        expected = "a user of its own, since this app runs as root"
         yield _Raw(key, "nothing", expected, 'user = "www-data"', Severity.WARNING)
 
 
@@ -178,8 +180,8 @@ def _command(app: AppSettings, path: KeyPath, search: str) -> Iterator[_Raw]:
         return
     folders = [str(app.directory / (folder or ".")) for folder in search.split(os.pathsep)]
     if shutil.which(name, path=os.pathsep.join(folders)) is None:
-        where = f"a program on the PATH ({search})"
-        yield _Raw((*path, "command"), display(name), where, 'command = ".venv/bin/uvicorn shop.asgi:app"')
+        where = "a program on the PATH of the app, or a path"
+        yield _Raw((*path, "command"), display(name), where, ".venv/bin/uvicorn or /usr/bin/node")
 
 
 def _log_folder(app: AppSettings, path: KeyPath) -> Iterator[_Raw]:

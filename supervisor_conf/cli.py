@@ -201,12 +201,14 @@ def _demo(listen: Sequence[str]) -> int:
     settings = settings_for_command(
         command, folder, os.environ, addresses, run_directory=_NOT_YET, name="demo"
     )
-    url = settings.front.listen[0].url
+    # Without its scheme: whoever looks for a URL on the terminal finds the one that says the front accepts
+    address = settings.front.listen[0].url.removeprefix("http://")
     return _run_temporarily(
         settings,
         (
-            "One small app, not running yet: the first request starts it. Then try, in another terminal:",
-            f"  curl {url}/",
+            "One small app, not running yet: the first request starts it. Once the address below is served,",
+            "open it in a browser, or try in another terminal:",
+            f"  curl {address}",
             "  kill -9 PID     the pid that the answer shows; then curl again: another process answers",
             "  portico status --run-directory {directory}",
             "Ctrl-C ends it.",

@@ -31,7 +31,7 @@ class CannotRun(Exception):
 
 def run(settings: Settings, environ: Mapping[str, str]) -> int:
     """Become supervisord; returns the exit status when it has ended. Raises CannotRun before anything has started."""
-    _look_at_machine(settings, environ)
+    warnings = _look_at_machine(settings, environ)
     directory = settings.front.run_directory
     try:
         lock = run_directory.prepare(directory)
@@ -43,6 +43,8 @@ def run(settings: Settings, environ: Mapping[str, str]) -> int:
         _bind(settings, patience=_PATIENCE_AFTER_A_CRASH if lock.after_a_crash else 0)
         run_directory.write(directory / run_directory.SUPERVISORD_CONF, render_supervisord_conf(settings))
         run_directory.write(directory / run_directory.SUPERVISORCTL_CONF, render_supervisorctl_conf(settings))
+        for warning in warnings:
+            print(warning, file=sys.stderr, flush=True)
         return _become_supervisord(settings, directory, shim)
     finally:
         sockets.close_all()
@@ -58,16 +60,12 @@ def run_in_temporary_directory(settings: Settings, environ: Mapping[str, str]) -
         shutil.rmtree(settings.front.run_directory, ignore_errors=True)
 
 
-def _look_at_machine(settings: Settings, environ: Mapping[str, str]) -> None:
-    """Warnings go to stderr at once. The addresses are not tried here: they are bound for good a moment later."""
-    refused = []
-    for finding in check.check_machine(settings, environ, addresses=False):
-        if finding.severity is check.Severity.WARNING:
-            print(finding, file=sys.stderr)
-        else:
-            refused.append(str(finding))
-    if refused:
+def _look_at_machine(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """The warnings; raises CannotRun. Addresses are not tried here: they are bound for good a moment later."""
+    findings = check.check_machine(settings, environ, addresses=False)
+    if refused := [str(one) for one in findings if one.severity is check.Severity.REFUSAL]:
         raise CannotRun(*refused)
+    return [str(one) for one in findings]
 
 
 def _raise_descriptor_limit(settings: Settings) -> None:

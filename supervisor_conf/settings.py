@@ -203,15 +203,18 @@ def _listen_options(reader: Reader, listen: Sequence[str]) -> tuple[Listen, ...]
 def _read_apps(reader: Reader, data: Mapping[str, Any], base: Path) -> tuple[AppSettings, ...]:
     """The apps whose keys are all right; the others left errors."""
     tables = reader.table(("apps",), data.get("apps", {}))
-    if not tables:
+    if not tables and not data.get("apps"):
         reader.refuse(("apps",), "no app", "at least one table [apps.NAME]", "[apps.shop]")
     apps = []
     for name, table in tables.items():
         if not setting_rules.is_app_name(name):
             reader.refuse(("apps", name), f"the name {display(name)}", setting_rules.NAME_RULE, "[apps.shop]")
-        values = _read_app(reader, name, reader.table(("apps", name), table), base)
-        if len(values) == len(APP):
-            apps.append(AppSettings(name=name, **values))
+        if isinstance(table, dict):
+            values = _read_app(reader, name, table, base)
+            if len(values) == len(APP):
+                apps.append(AppSettings(name=name, **values))
+        else:
+            reader.table(("apps", name), table)
     return tuple(apps)
 
 
