@@ -20,7 +20,21 @@ from supervisor_conf.settings import Settings, load_settings
 GOLDEN = Path(__file__).with_name("golden")
 PACKAGE = str(Path(supervisor_conf.__file__).parent)
 # What a folder may be called: everything but what `run_directory.obstacle` refuses
-FOLDERS = ["plain", "with blank", "100%", "%(here)x", "a;b", "a#b", "it's", 'quo"te', "back\\slash", "é", "$HOME", "=x", "[x]"]
+FOLDERS = [
+    "plain",
+    "with blank",
+    "100%",
+    "%(here)x",
+    "a;b",
+    "a#b",
+    "it's",
+    'quo"te',
+    "back\\slash",
+    "é",
+    "$HOME",
+    "=x",
+    "[x]",
+]
 
 
 @pytest.fixture
@@ -136,7 +150,9 @@ def test_what_supervisord_makes_of_the_programs(settings: Settings, tmp_path: Pa
     assert shop.stdout_logfile is None
     assert front.autostart
     assert front.stopwaitsecs > 12.5
-    priorities = [found[name].priority for name in ("portico-keeper:portico-keeper", "shop:shop", "portico-front:0")]
+    priorities = [
+        found[name].priority for name in ("portico-keeper:portico-keeper", "shop:shop", "portico-front:0")
+    ]
     assert priorities == sorted(set(priorities))
 
 

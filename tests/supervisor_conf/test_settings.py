@@ -100,7 +100,11 @@ def front_with(folder: Path, text: str, **environ: str) -> FrontSettings:
 
 
 def test_every_key_written_at_its_default_is_the_same_as_none_written(tmp_path: Path) -> None:
-    short = '[apps.shop]\ncommand = "uvicorn shop.asgi:app"\nenvironment = { DJANGO_SETTINGS_MODULE = "shop.settings" }\n'
+    short = """
+        [apps.shop]
+        command = "uvicorn shop.asgi:app"
+        environment = { DJANGO_SETTINGS_MODULE = "shop.settings" }
+        """
     assert load(tmp_path, SAMPLE) == load(tmp_path, short)
 
 
@@ -116,7 +120,13 @@ def test_the_defaults(tmp_path: Path) -> None:
     assert (shop.name, shop.command, shop.directory) == ("shop", ("uvicorn", "shop.asgi:app"), tmp_path)
     assert shop.environment == (("DJANGO_SETTINGS_MODULE", "shop.settings"),)
     assert shop.environment_file is None
-    assert (shop.path, shop.start, shop.ready, shop.shim, shop.port) == ("/", "on-request", "listen", "auto", 0)
+    assert (shop.path, shop.start, shop.ready, shop.shim, shop.port) == (
+        "/",
+        "on-request",
+        "listen",
+        "auto",
+        0,
+    )
     assert (shop.startup_time_limit, shop.shutdown_time_limit, shop.request_timeout) == (120.0, 10.0, 120.0)
     assert shop.stdout_log == str(tmp_path / "logs/shop/stdout")
     assert shop.overlap is True
@@ -226,7 +236,7 @@ def test_the_path_of_a_unix_socket_is_relative_to_the_file(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("written", "argv"),
     [
-        ("\"uvicorn 'a b' --x=\\\"1 2\\\"\"", ("uvicorn", "a b", "--x=1 2")),
+        ('"uvicorn \'a b\' --x=\\"1 2\\""', ("uvicorn", "a b", "--x=1 2")),
         ('["uvicorn", "a b"]', ("uvicorn", "a b")),
         ('"serve -b {host}:{port}"', ("serve", "-b", "{host}:{port}")),
         ("""["serve", '{{"a": 1}}']""", ("serve", '{{"a": 1}}')),
@@ -337,7 +347,14 @@ def test_settings_of_a_command(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("folder", "name"),
-    [("all", "app-all"), ("portico-x", "app-portico-x"), ("a.b c", "a-b-c"), ("", "app"), ("é", "-"), ("A", "A")],
+    [
+        ("all", "app-all"),
+        ("portico-x", "app-portico-x"),
+        ("a.b c", "a-b-c"),
+        ("", "app"),
+        ("é", "-"),
+        ("A", "A"),
+    ],
 )
 def test_names_made_from_folders(folder: str, name: str) -> None:
     assert settings_for_command(["x"], Path("/", folder), {}).apps[0].name == name

@@ -1,0 +1,182 @@
+"""What this machine refuses: one sentence each, with the key."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import resource
+import socket
+from pathlib import Path
+
+import pytest
+
+from supervisor_conf import check
+from supervisor_conf.check import Finding, Severity, check_machine
+from supervisor_conf.plugin import sockets
+from supervisor_conf.settings import load_settings, settings_for_command
+
+ME = pwd.getpwuid(os.geteuid()).pw_name
+COMMAND = 'command = "/bin/sh"\n'
+
+
+def findings(folder: Path, app: str = "", front: str = "", *, addresses: bool = False) -> list[Finding]:
+    file = folder / "portico.toml"
+    command = "" if "command" in app else COMMAND
+    user = "" if "user" in app else f'user = "{ME}"\n'
+    file.write_text(f"[front]\n{front}\n[apps.shop]\n{app}\n{command}{user}")
+    settings = load_settings(file, {})
+    return check_machine(settings, {"PATH": "/usr/bin:/bin"}, addresses=addresses)
+
+
+def one(found: list[Finding], severity: Severity, key: str) -> str:
+    assert [(finding.severity, finding.error.key) for finding in found] == [(severity, key)], found
+    sentence = str(found[0])
+    assert "\n" not in sentence
+    return sentence
+
+
+def test_nothing_is_wrong(tmp_path: Path) -> None:
+    assert findings(tmp_path, addresses=False) == []
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("app", "key", "phrase"),
+    [
+        (
+            'command = "no-such-program"',
+            "command",
+            'read "no-such-program"; expected a program on the PATH of the app',
+        ),
+        ('command = "./no-such-program"', "command", "no-such-program does not exist"),
+        ('command = "./portico.toml"', "command", "portico.toml is not executable"),
+        ('environment = { PATH = "/nowhere" }\ncommand = "sh"', "command", "on the PATH of the app"),
+        ('directory = "nowhere"', "directory", "expected a folder that exists"),
+        ('directory = "portico.toml"', "directory", "expected a folder that exists"),
+        ('user = "no-such-user"', "user", 'read "no-such-user"; expected the name of a user of this machine'),
+        ('environment_file = "nowhere.env"', "environment_file", "nowhere.env cannot be read: No such file"),
+        ('environment_file = "portico.toml"', "environment_file", "expected KEY=VALUE"),
+    ],
+)
+def test_an_app(tmp_path: Path, app: str, key: str, phrase: str) -> None:
+    sentence = one(findings(tmp_path, app), Severity.REFUSAL, f"apps.shop.{key}")
+    assert phrase in sentence
+    line = 4 + app[: app.index(key)].count("\n")
+    assert sentence.startswith(f"{tmp_path}/portico.toml:{line}: apps.shop.{key}: read ")
+
+
+@pytest.mark.parametrize(
+    "app",
+    [
+        'command = "sh"',
+        'command = "bin/serve {port}"',
+        'directory = "bin"\ncommand = "./serve"',
+        'environment = { PATH = "bin" }\ncommand = "serve"',
+        'environment_file = "shop.env"\ncommand = "serve"',
+        'command = "{host}"',
+    ],
+)
+def test_commands_that_are_found(tmp_path: Path, app: str) -> None:
+    program = tmp_path / "bin/serve"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    (tmp_path / "shop.env").write_text(f"PATH={program.parent}\n")
+    assert findings(tmp_path, app) == []
+
+
+def test_a_log_folder_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "logs").touch()
+    sentence = one(findings(tmp_path), Severity.WARNING, "apps.shop.stdout_log")
+    assert sentence.startswith("warning: ")
+    assert "the app runs without a log" in sentence
+
+
+@pytest.mark.parametrize("log", ["", "-"])
+def test_without_a_log_no_folder_is_needed(tmp_path: Path, log: str) -> None:
+    (tmp_path / "logs").touch()
+    assert findings(tmp_path, f'stdout_log = "{log}"') == []
+
+
+def test_the_run_directory(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/thesis.txt").touch()
+    assert "holds files of others" in one(findings(tmp_path), Severity.REFUSAL, "front.run_directory")
+
+
+def test_a_run_directory_whose_sockets_have_too_long_names(tmp_path: Path) -> None:
+    found = findings(tmp_path, front=f'run_directory = "{"x" * 100}"')
+    assert "too long for Unix sockets" in one(found, Severity.REFUSAL, "front.run_directory")
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        front = f'listen = ["http://127.0.0.1:0", "{url}"]'
+        found = findings(tmp_path, front=front, addresses=True)
+        assert findings(tmp_path, front=front) == []
+    sentence = one(found, Severity.REFUSAL, "front.listen")
+    assert f'read "{url}"; expected an address to listen on: the address is in use' in sentence
+    assert sentence.startswith(f"{tmp_path}/portico.toml:2: ")
+    assert sockets.held() == {}
+
+
+def test_an_address_that_is_free_is_free_afterwards(tmp_path: Path) -> None:
+    front = f'listen = "unix:{tmp_path}/front.sock"'
+    assert findings(tmp_path, front=front, addresses=True) == []
+    assert not (tmp_path / "front.sock").exists()
+
+
+def test_a_limit_of_open_files_that_is_too_low(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 256))
+    found = check_machine(settings_for_command(["sh"], tmp_path, {}), {"PATH": "/bin"}, addresses=False)
+    assert "read a limit of 256 open files; expected at least" in str(found[0])
+
+
+def test_what_was_typed_has_no_keys(tmp_path: Path) -> None:
+    settings = settings_for_command(["no-such-program"], tmp_path, {}, run_directory=tmp_path / "run")
+    found = check_machine(settings, {"PATH": "/bin"}, addresses=False)
+    refused = [str(finding) for finding in found if finding.severity is Severity.REFUSAL]
+    assert len(refused) == 1
+    assert refused[0].startswith('COMMAND: read "no-such-program"; expected a program on the PATH')
+
+
+class TestAsRoot:
+    @pytest.fixture(autouse=True)
+    def root(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+    def test_an_app_without_a_user_is_a_warning(self, tmp_path: Path) -> None:
+        sentence = one(findings(tmp_path, 'user = ""'), Severity.WARNING, "apps.shop.user")
+        assert "runs as root" in sentence
+
+    def test_workers_never_run_as_root(self, tmp_path: Path) -> None:
+        sentence = one(findings(tmp_path, front='user = "root"'), Severity.REFUSAL, "front.user")
+        assert "another user than root" in sentence
+
+    def test_the_user_of_the_workers_must_be_there(self, tmp_path: Path) -> None:
+        sentence = one(findings(tmp_path, front='user = "no-such-user"'), Severity.REFUSAL, "front.user")
+        assert "the name of a user of this machine" in sentence
+
+    def test_without_one_it_is_nobody(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(check, "DEFAULT_USER", "no-such-user")
+        one(findings(tmp_path), Severity.REFUSAL, "front.user")
+
+
+class TestAsAnOrdinaryUser:
+    @pytest.fixture(autouse=True)
+    def ordinary(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "geteuid", lambda: 65534)
+
+    def test_an_app_of_another_user_is_refused(self, tmp_path: Path) -> None:
+        sentence = one(findings(tmp_path, 'user = "root"'), Severity.REFUSAL, "apps.shop.user")
+        assert "only root may run an app as another user" in sentence
+
+    def test_an_app_of_ones_own_is_not(self, tmp_path: Path) -> None:
+        me = pwd.getpwuid(65534).pw_name
+        assert findings(tmp_path, f'user = "{me}"') == []
+        assert findings(tmp_path, 'user = ""') == []
+
+    def test_a_user_for_the_workers_has_no_effect_and_that_is_said(self, tmp_path: Path) -> None:
+        found = findings(tmp_path, 'user = ""', front='user = "root"')
+        assert "to be started by root" in one(found, Severity.WARNING, "front.user")
