@@ -29,7 +29,9 @@ def other_python(tmp_path_factory: pytest.TempPathFactory) -> str:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     python = str(folder / "bin" / "python")
     where = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    packages = subprocess.run([python, "-c", where], check=True, capture_output=True, text=True).stdout.strip()
+    packages = subprocess.run(
+        [python, "-c", where], check=True, capture_output=True, text=True
+    ).stdout.strip()
     Path(packages, "servers.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return python
 

@@ -7,12 +7,17 @@ from django.conf import settings
 
 if not settings.configured:
     settings.configure(
-        DEBUG=True, ALLOWED_HOSTS=["*"], SECRET_KEY="for tests", ROOT_URLCONF=__name__, MIDDLEWARE=[], USE_TZ=True
+        DEBUG=True,
+        ALLOWED_HOSTS=["*"],
+        SECRET_KEY="for tests",
+        ROOT_URLCONF=__name__,
+        MIDDLEWARE=[],
+        USE_TZ=True,
     )
 
-from django.core.management import execute_from_command_line  # noqa: E402
-from django.http import HttpResponse  # noqa: E402
-from django.urls import re_path  # noqa: E402
+from django.core.management import execute_from_command_line
+from django.http import HttpResponse
+from django.urls import re_path
 
 
 def facts(request):

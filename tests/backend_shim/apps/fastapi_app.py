@@ -1,6 +1,5 @@
-from fastapi import FastAPI
-
 import facts
+from fastapi import FastAPI
 
 app = FastAPI()
 app.mount("/facts", facts.asgi)

@@ -1,6 +1,5 @@
-from flask import Flask, request
-
 from facts import wsgi
+from flask import Flask, request
 
 app = Flask(__name__)
 
@@ -13,4 +12,4 @@ def facts(rest):
 
 @app.before_request
 def nothing_left():
-    assert not [name for name in request.headers.keys() if "ASPNETCORE" in name.upper()]
+    assert not [name for name in request.headers if "ASPNETCORE" in name.upper()]
