@@ -177,11 +177,12 @@ def main(arguments: list[str]) -> int:
     sockets = adopt(os.environ)  # type: ignore[arg-type]
     configure(int(os.environ["PORTICO_LOG_FD"]), process=f"front-{os.getpid()}")
     settings = from_json(_read_all(int(os.environ["PORTICO_SETTINGS_FD"])))
-    if os.getuid() == 0:
-        become(settings.front.user or "nobody")
     name = os.environ.get("SUPERVISOR_PROCESS_NAME", str(os.getpid()))
     access = AccessLog(int(descriptor)) if (descriptor := os.environ.get("PORTICO_ACCESS_FD")) else None
-    Worker(settings, run_directory, f"portico-front:{name}", access).run(sockets)
+    worker = Worker(settings, run_directory, f"portico-front:{name}", access)
+    if os.getuid() == 0:  # only now: gevent imports more when its hub is made, and may sit where only root reads
+        become(settings.front.user or "nobody")
+    worker.run(sockets)
     return 0
 
 
