@@ -13,6 +13,6 @@ def install(target: Path) -> Path:
     Returns the folder to put first on PYTHONPATH (`target`). Every file is replaced in one step and may be read by
     every user; what is not ours in `target` stays. Raises OSError.
     """
-    from backend_shim.autoload.install import copy_package
+    from backend_shim.autoload.copying import copy_package
 
     return copy_package(target)

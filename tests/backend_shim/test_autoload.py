@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import backend_shim.autoload
 from backend_shim.autoload import hook, install, servers
 
 ARMED = {"ASPNETCORE_TOKEN": "secret-token", "ASPNETCORE_APPL_PATH": "/", "ASPNETCORE_PORT": "9"}
@@ -168,3 +169,8 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         install(tmp_path / "file" / "shim")
+
+
+def test_installing_twice_in_one_process(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        assert backend_shim.autoload.install(tmp_path / name) == tmp_path / name
