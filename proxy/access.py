@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 from datetime import UTC, datetime
-from time import monotonic, time
+from time import time
 from typing import Any
 
 from gevent import get_hub
@@ -53,7 +53,7 @@ class AccessLog:
                 exchange.body_sent,
                 _app(exchange),
                 b"%.4f" % (exchange.first_byte - exchange.started) if exchange.first_byte else b"-",
-                monotonic() - exchange.started,
+                exchange.client.now() - exchange.started,
                 exchange.request_id,
                 exchange.reason.encode("ascii") or b"-",
             )

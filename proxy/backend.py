@@ -9,7 +9,6 @@ from __future__ import annotations
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable
-from time import monotonic
 
 import gevent
 import gevent.socket
@@ -38,20 +37,70 @@ CONNECT_TIMEOUT = 10.0
 #: How long requests wait for a keeper that is away before they are told so.
 KEEPER_PATIENCE = 5.0
 
+#: Between two tries at a Unix socket whose backlog is full.
+UNIX_BACKLOG_PAUSE = 0.01
+
+Address = str | tuple[str, int]
 Send = Callable[[object], bool]
+Connect = Callable[[Route, Deadlines], Stream]
 
 
 class ConnectRefused(Exception):
     """Nobody listens there (any more): no byte of the request can have been seen."""
 
 
+def connect(route: Route, deadlines: Deadlines) -> Stream:
+    """A connection to where a generation answers. Raises ConnectRefused, OSError."""
+    address: Address = route.socket or (route.host, route.port)
+    family = socket.AF_UNIX if route.socket else socket.AF_INET6 if ":" in route.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    try:
+        if family == socket.AF_UNIX:
+            _connect_unix(sock, address)
+        else:
+            _connect_tcp(sock, address)
+    except (ConnectionRefusedError, FileNotFoundError) as error:
+        sock.close()
+        raise ConnectRefused(str(error)) from None
+    except BaseException:
+        sock.close()
+        raise
+    return Stream(sock, deadlines)
+
+
+def _connect_tcp(sock: socket.socket, address: Address) -> None:
+    try:
+        sock.connect(address)
+        return
+    except BlockingIOError:
+        pass
+    try:
+        gevent.socket.wait_write(sock.fileno(), timeout=CONNECT_TIMEOUT)
+    except TimeoutError:
+        raise ConnectRefused("no answer to the connection") from None
+    if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        raise ConnectRefused(f"errno {error}")
+
+
+def _connect_unix(sock: socket.socket, address: Address) -> None:
+    """A full backlog of a Unix socket is EAGAIN, and nothing tells when there is room (connect(2))."""
+    for _ in range(int(CONNECT_TIMEOUT / UNIX_BACKLOG_PAUSE)):
+        try:
+            sock.connect(address)
+            return
+        except BlockingIOError:
+            gevent.sleep(UNIX_BACKLOG_PAUSE)
+    raise ConnectRefused("the backlog of the app's socket stays full")
+
+
 class Generation:
     """One generation of an app: its route, the requests in flight on it, its idle connections."""
 
-    __slots__ = ("_deadlines", "_idle", "in_flight", "route", "withdrawn")
+    __slots__ = ("_connect", "_deadlines", "_idle", "in_flight", "route", "withdrawn")
 
-    def __init__(self, route: Route, deadlines: Deadlines) -> None:
+    def __init__(self, route: Route, deadlines: Deadlines, connect: Connect = connect) -> None:
         self.route = route
+        self._connect = connect
         self.in_flight = 0
         self.withdrawn = False
         self._idle: deque[tuple[float, Stream]] = deque()
@@ -62,7 +111,7 @@ class Generation:
 
     def idle(self) -> Stream | None:
         """The idle connection used last (the others may age), or None."""
-        oldest = monotonic() - MAX_IDLE_AGE
+        oldest = self._deadlines.now() - MAX_IDLE_AGE
         while self._idle:
             since, stream = self._idle.pop()
             stream.when_gone = stream.when_readable = None
@@ -72,44 +121,15 @@ class Generation:
         return None
 
     def connect(self) -> Stream:
-        """A new connection. Raises ConnectRefused, TimedOut, OSError."""
-        route = self.route
-        address: str | tuple[str, int] = route.socket or (route.host, route.port)
-        family = socket.AF_UNIX if route.socket else socket.AF_INET6 if ":" in route.host else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-        try:
-            sock.connect(address)
-        except BlockingIOError:
-            self._finish_connect(sock)
-        except (ConnectionRefusedError, FileNotFoundError) as error:
-            sock.close()
-            raise ConnectRefused(str(error)) from None
-        except OSError:
-            sock.close()
-            raise
-        return Stream(sock, self._deadlines)
-
-    @staticmethod
-    def _finish_connect(sock: socket.socket) -> None:
-        try:
-            gevent.socket.wait_write(sock.fileno(), timeout=CONNECT_TIMEOUT)
-            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        except TimeoutError:
-            sock.close()
-            raise ConnectRefused("no answer to the connection") from None
-        except BaseException:
-            sock.close()
-            raise
-        if error:
-            sock.close()
-            raise ConnectRefused(f"errno {error}")
+        """A new connection. Raises ConnectRefused, OSError."""
+        return self._connect(self.route, self._deadlines)
 
     def give_back(self, stream: Stream) -> None:
         """Keep a connection on which a whole exchange has ended."""
         if self.withdrawn or not stream.quiet:
             stream.close()
             return
-        self._idle.append((monotonic(), stream))
+        self._idle.append((self._deadlines.now(), stream))
         # Nothing may come on an idle connection: the app closing it, or talking out of turn, ends it.
         stream.when_gone = stream.when_readable = lambda: self._forget(stream)
         if len(self._idle) > MAX_IDLE:
@@ -129,6 +149,7 @@ class AppDesk:
 
     __slots__ = (
         "_busy",
+        "_connect",
         "_deadlines",
         "_draining",
         "_generations",
@@ -141,8 +162,11 @@ class AppDesk:
         "settings",
     )
 
-    def __init__(self, settings: AppSettings, send: Send, deadlines: Deadlines) -> None:
+    def __init__(
+        self, settings: AppSettings, send: Send, deadlines: Deadlines, connect: Connect = connect
+    ) -> None:
         self.settings = settings
+        self._connect = connect
         self.refusal: Refusal | None = None
         self.queue_share = settings.queue_limit
         self.requests = 0
@@ -221,7 +245,9 @@ class AppDesk:
         known = {generation.route.generation: generation for generation in self._generations}
         self._generations = []
         for route in message.routes:
-            generation = known.pop(route.generation, None) or Generation(route, self._deadlines)
+            generation = known.pop(route.generation, None) or Generation(
+                route, self._deadlines, self._connect
+            )
             generation.route = route
             self._generations.append(generation)
         for gone in known.values():
@@ -287,8 +313,10 @@ class AppDesk:
 class Backend:
     """All apps of this worker."""
 
-    def __init__(self, apps: Iterable[AppSettings], send: Send, deadlines: Deadlines) -> None:
-        self.desks = {app.name: AppDesk(app, send, deadlines) for app in apps}
+    def __init__(
+        self, apps: Iterable[AppSettings], send: Send, deadlines: Deadlines, connect: Connect = connect
+    ) -> None:
+        self.desks = {app.name: AppDesk(app, send, deadlines, connect) for app in apps}
         self._deadlines = deadlines
 
     def handle(self, message: object) -> None:

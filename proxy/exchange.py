@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import Any
 
 from proxy.backend import AppDesk
@@ -78,7 +77,7 @@ class Exchange:
         self.body_taken = 0
         self.body_sent = 0
         self.client_left = False
-        self.started = self.moved = monotonic()
+        self.started = self.moved = client.now()
         self.first_byte = 0.0
 
     @property
@@ -92,7 +91,7 @@ class Exchange:
             id=self.request_id.decode("ascii"),
             app=desk.settings.name if desk is not None else "",
             phase=self.phase,
-            age=monotonic() - self.started,
+            age=self.client.now() - self.started,
             client=self.caller.address or "unix",
             method=self.request.method.decode("ascii"),
             target=self.request.target.partition(b"?")[0].decode("ascii"),
@@ -102,11 +101,11 @@ class Exchange:
     def answered(self, status: int) -> None:
         """A final status (or 101) is about to go to the client: after this a failure can only cut it off."""
         self.status = status
-        self.first_byte = monotonic()
+        self.first_byte = self.client.now()
 
     def moved_within(self, timeout: float | None) -> bool:
         """Whether a byte went either way lately: `request_timeout` is about silence on both sides."""
-        return timeout is None or monotonic() - self.moved < timeout
+        return timeout is None or self.client.now() - self.moved < timeout
 
     def first_piece(self) -> bytes:
         """The beginning of the body that came with the head; kept, since a second connection may need it."""
@@ -121,7 +120,7 @@ class Exchange:
     def count_body(self, piece: bytes) -> None:
         """Raises Failure when the request body has become larger than `max_request_body`."""
         self.body_taken += len(piece)
-        self.moved = monotonic()
+        self.moved = self.client.now()
         if 0 < self.front.max_request_body < self.body_taken:
             raise too_large(self.front.max_request_body)
 

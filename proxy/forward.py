@@ -18,7 +18,6 @@ connection under it (RFC 9110 9.2.2).
 from __future__ import annotations
 
 from http import HTTPStatus
-from time import monotonic
 
 import gevent
 
@@ -238,7 +237,7 @@ class _Conversation:
             raise
         except OSError as error:
             raise Failure(Cause.CLIENT_GONE, self.exchange.stage, Side.CLIENT, str(error)) from None
-        self.exchange.moved = monotonic()
+        self.exchange.moved = self.client.now()
 
     # ----------------------------------------------------------------------------------------------------------
     # 7: the end
@@ -296,7 +295,7 @@ class Upload:
                     with_app.app.send(frame_up(with_app.request, with_app.body, piece), with_app.timeout)
                 except (OSError, TimedOut):
                     return  # the app does not want it; what it has to say is read by who waits for it
-                with_app.exchange.moved = monotonic()
+                with_app.exchange.moved = with_app.client.now()
             self.done = True
         except Failure as failure:
             self.failure = failure

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
-from time import monotonic
 
 import h11
 
@@ -76,7 +75,7 @@ def read_head(stream: Stream, limits: Limits, timeout: float | None, first: byte
     `timeout` is for the whole head, not for a silence: a client that sends a byte now and then gets no more
     (slowloris). b"" if the peer ended before a first byte. Raises TimedOut, HeadTooLong, EOFError in the middle.
     """
-    give_up = None if timeout is None else monotonic() + timeout
+    give_up = None if timeout is None else stream.now() + timeout
     data = first
     searched = 0
     while True:
@@ -94,7 +93,7 @@ def read_head(stream: Stream, limits: Limits, timeout: float | None, first: byte
         if len(data) > limits.max_head:
             raise HeadTooLong(431 if b"\n" in data[: limits.max_head] else 414, "the head is too long")
         searched = max(0, len(data) - 2)
-        left = None if give_up is None else give_up - monotonic()
+        left = None if give_up is None else give_up - stream.now()
         if left is not None and left <= 0:
             raise TimedOut
         more = stream.recv(left)

@@ -47,15 +47,22 @@ class Deadlines:
     Deadlines move with every byte and almost never pass, so none has a timer of its own: a stream lies in the
     bucket of the tick in which it should be looked at, and when that tick comes it is woken or put into a later
     one. Resolution: one tick.
+
+    `now` is the clock (monotonic, seconds) and `loop` the event loop of all streams that are made with it: time
+    and readiness come from nowhere else.
     """
 
-    __slots__ = ("_buckets", "_next", "_timer", "tick")
+    __slots__ = ("_buckets", "_next", "_timer", "loop", "now", "tick")
 
-    def __init__(self, tick: float = 0.1) -> None:
+    def __init__(
+        self, tick: float = 0.1, now: Callable[[], float] = monotonic, loop: Any | None = None
+    ) -> None:
         self.tick = tick
+        self.now = now
+        self.loop = loop if loop is not None else get_hub().loop
         self._buckets: dict[int, list[Stream]] = {}
-        self._next = int(monotonic() / tick)
-        self._timer = get_hub().loop.timer(tick, tick, ref=False)
+        self._next = int(now() / tick)
+        self._timer = self.loop.timer(tick, tick, ref=False)
         self._timer.start(self._tick)
 
     def watch(self, stream: Stream, deadline: float) -> None:
@@ -66,7 +73,7 @@ class Deadlines:
             self._buckets.setdefault(number, []).append(stream)
 
     def _tick(self) -> None:
-        now = monotonic()
+        now = self.now()
         current = int(now / self.tick)
         while self._next <= current:
             for stream in self._buckets.pop(self._next, ()):
@@ -106,6 +113,7 @@ class Stream:
         "_write_watcher",
         "_writer",
         "look_at",
+        "now",
         "sent",
         "when_expired",
         "when_gone",
@@ -121,6 +129,7 @@ class Stream:
         self._send = sock.send
         self._hub = get_hub()
         self._deadlines = deadlines
+        self.now = deadlines.now
         self._ahead = b""
         self._ended = False
         self._closed = False
@@ -130,7 +139,7 @@ class Stream:
         self._reading = False
         self._read_deadline = NEVER
         self._write_deadline = NEVER
-        self._read_watcher = self._hub.loop.io(sock.fileno(), _READ)
+        self._read_watcher = deadlines.loop.io(sock.fileno(), _READ)
         self._write_watcher: Any = None
         self.look_at: float = NEVER
         self.sent = 0  # bytes the kernel took, in all
@@ -215,7 +224,7 @@ class Stream:
         been silent for `timeout` seconds. One of them is called, once."""
         self.when_readable = when_readable
         self.when_gone = self.when_expired = when_over
-        self._read_deadline = monotonic() + timeout
+        self._read_deadline = self.now() + timeout
         self._deadlines.watch(self, self._read_deadline)
         self._start_reading()
 
@@ -231,7 +240,7 @@ class Stream:
     def _park_reader(self, timeout: float | None) -> None:
         assert self._reader is None, "two greenlets read one stream"
         if timeout is not None:
-            self._read_deadline = monotonic() + timeout
+            self._read_deadline = self.now() + timeout
             self._deadlines.watch(self, self._read_deadline)
         self._reader = getcurrent()
         if not self._reading:
@@ -312,10 +321,10 @@ class Stream:
     def _park_writer(self, timeout: float | None) -> None:
         assert self._writer is None, "two greenlets write one stream"
         if timeout is not None:
-            self._write_deadline = monotonic() + timeout
+            self._write_deadline = self.now() + timeout
             self._deadlines.watch(self, self._write_deadline)
         if self._write_watcher is None:
-            self._write_watcher = self._hub.loop.io(self._sock.fileno(), _WRITE)
+            self._write_watcher = self._deadlines.loop.io(self._sock.fileno(), _WRITE)
         self._writer = getcurrent()
         self._write_watcher.start(self._writable)
         try:
@@ -396,9 +405,9 @@ class Stream:
         Closing a socket with unread bytes sends RST, and the peer may lose an answer it has not read yet.
         """
         self.end()
-        give_up = monotonic() + timeout
+        give_up = self.now() + timeout
         try:
-            while limit > 0 and (left := give_up - monotonic()) > 0:
+            while limit > 0 and (left := give_up - self.now()) > 0:
                 data = self.recv(left)
                 if not data:
                     break

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from time import monotonic
-
 import gevent
 
 from proxy.streams import Stream, StreamClosed, TimedOut
@@ -21,7 +19,7 @@ class _Pipe:
         try:
             while data := self._read():
                 self._sink.send(data, self._tunnel.idle_limit)
-                self._tunnel.moved = monotonic()
+                self._tunnel.moved = self._sink.now()
             self._sink.end()
         except StreamClosed:
             return  # the other direction has ended it for both
@@ -34,7 +32,7 @@ class _Pipe:
             try:
                 return self._source.recv(tunnel.idle_limit, eager=True)
             except TimedOut:
-                if tunnel.idle_limit is None or monotonic() - tunnel.moved >= tunnel.idle_limit:
+                if tunnel.idle_limit is None or self._source.now() - tunnel.moved >= tunnel.idle_limit:
                     raise
 
 
@@ -43,7 +41,7 @@ class _Tunnel:
         self.client = client
         self.app = app
         self.idle_limit = idle_limit
-        self.moved = monotonic()
+        self.moved = client.now()
 
     def cut(self) -> None:
         self.client.abort()
