@@ -88,7 +88,7 @@ class ManagedApp(ManagedProcess):
         """The output of the generation that runs, or ran last; empty for any other."""
         if self._minted is None or self._minted.generation != generation:
             return messages.Output(generation=generation, text="")
-        self.process.drain()
+        self.read_waiting_output()
         return messages.Output(
             generation=generation, text=self.output.text(), first_after=self.output.first_after
         )

@@ -19,6 +19,7 @@ from __future__ import annotations
 import copy
 import ctypes
 import os
+import select
 import signal
 import time
 from collections.abc import Iterator
@@ -149,6 +150,14 @@ class ManagedProcess:
                 dispatcher.normallog = Logger(handlers=[])
                 dispatcher.childlog = dispatcher.normallog
             dispatcher.normallog.addHandler(handler)
+
+    def read_waiting_output(self) -> None:
+        """What stands in the pipe now. Subprocess.drain would take an empty pipe for a closed one."""
+        for fd, dispatcher in list(self.process.dispatchers.items()):
+            waiting = select.poll()
+            waiting.register(fd, select.POLLIN)
+            if dispatcher.readable() and waiting.poll(0):
+                dispatcher.handle_read_event()
 
     # ----------------------------------------------------------------------------------------------------------
     # In the child, between fork and exec

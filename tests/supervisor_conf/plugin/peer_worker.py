@@ -27,6 +27,8 @@ def main() -> None:
     def stop(*_: object) -> None:
         nonlocal stopping
         stopping = True
+        for one in listening:
+            one.close()
 
     signal.signal(signal.SIGTERM, stop)
     waiting.register(read, selectors.EVENT_READ)

@@ -216,6 +216,12 @@ class Rig:
         with self.rpc() as rpc:
             return dict(rpc.supervisor.getProcessInfo(name))
 
+    def info_pid(self, name: str) -> int:
+        """From supervisord's log: it answers no question while it goes down."""
+        log = (self.run / "supervisord.log").read_text()
+        found = [line for line in log.splitlines() if f"spawned: '{name}' with pid" in line]
+        return int(found[-1].split()[-1])
+
     def events(self, name: str) -> list[dict[str, Any]]:
         import json
 
@@ -232,16 +238,22 @@ class Rig:
         self.keeper = Keeper(path, self)
         return self.keeper.expect(messages.Memory)
 
-    def start_app(self, name: str = "shop") -> messages.Spawned:
+    def keeper_now(self) -> Keeper:
         assert self.keeper is not None
-        self.keeper.say(messages.Start(app=name, slot=0))
-        return self.keeper.expect(messages.Spawned)
+        return self.keeper
+
+    def start_app(self, name: str = "shop") -> messages.Spawned:
+        self.keeper_now().say(messages.Start(app=name, slot=0))
+        return self.keeper_now().expect(messages.Spawned, app=name)
 
     def url(self) -> tuple[str, int]:
         """Where the first listening socket really listens."""
         assert self.supervisord is not None
         for fd in Path(f"/proc/{self.supervisord.pid}/fd").iterdir():
-            inode = os.readlink(fd)
+            try:
+                inode = os.readlink(fd)
+            except FileNotFoundError:
+                continue
             for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
                 fields = line.split()
                 if inode == f"socket:[{fields[9]}]" and fields[3] == "0A":

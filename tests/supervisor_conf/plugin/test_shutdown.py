@@ -1,0 +1,199 @@
+"""The end: tiers, nothing for idle programs, nobody waits for a keeper that is not there; and no restart of all."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import socket
+from pathlib import Path
+
+from supervisor_conf.control import messages
+from supervisor_conf.listen import Listen
+from tests.supervisor_conf.plugin.rig import (
+    FOREVER,
+    TIMEOUT,
+    Rig,
+    alive,
+    python,
+    section,
+    settings_of,
+    wait_for,
+)
+
+
+def _end(rig: Rig) -> int:
+    assert rig.supervisord is not None
+    return rig.supervisord.wait(TIMEOUT)
+
+
+def _said(rig: Rig, app: str) -> str:
+    rig.keeper_now().say(messages.AskOutput(generation=1, app=app, slot=0))
+    return rig.keeper_now().expect(messages.Output).text
+
+
+def _refused(address: tuple[str, int]) -> bool:
+    """Both have closed: the plugin, and the worker when it got its SIGTERM."""
+    try:
+        socket.create_connection(address, TIMEOUT).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def _terminate(rig: Rig) -> None:
+    assert rig.supervisord is not None
+    rig.supervisord.terminate()
+
+
+def _counter(rig: Rig) -> str:
+    factory = {"supervisor.rpcinterface_factory": f"{__package__}.turn_counter:make"}
+    return section("rpcinterface:counter", file=rig.run / "turns", **factory)
+
+
+def test_thirty_idle_programs_and_nobody_running_is_over_in_the_first_turns(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, settings_of(tmp_path, *[FOREVER] * 30))
+    try:
+        rig.start(rig.portico_conf(workers=0, keeper=False) + _counter(rig))
+        _terminate(rig)
+        assert _end(rig) == 0
+        assert not (tmp_path / "turns").exists() or int((tmp_path / "turns").read_text()) <= 1
+    finally:
+        rig.clean()
+
+
+def test_stock_supervisord_takes_a_turn_for_each_idle_program(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, settings_of(tmp_path, FOREVER))
+    idle = [
+        section(f"program:idle{n}", command="/bin/cat", autostart="false", priority=500) for n in range(30)
+    ]
+    running = section("program:running", command="/bin/cat", priority=1)
+    try:
+        rig.start(rig.stock_conf(running, *idle) + _counter(rig), stock=True)
+        wait_for(lambda: rig.info("running")["statename"] == "RUNNING", rig)
+        _terminate(rig)
+        assert _end(rig) == 0
+        assert int((tmp_path / "turns").read_text()) >= 30
+    finally:
+        rig.clean()
+
+
+def test_workers_drain_first_then_the_keeper_stops_the_apps(rig: Rig) -> None:
+    rig.start(rig.portico_conf())
+    rig.be_keeper()
+    spawned = rig.start_app()
+    address = rig.url()
+    worker = rig.info("portico-front:0")["pid"]
+    visitor = socket.create_connection(address, TIMEOUT)
+    visitor.sendall(b"GET /slow HTTP/1.1\r\n\r\n")
+    wait_for((rig.run / f"slow-{worker}").exists, rig)
+    _terminate(rig)
+    rig.keeper_now().expect(messages.Ending, stage="front")
+    wait_for(lambda: _refused(address), rig)
+    rig.keeper_now().say(messages.Start(app="shop", slot=0))
+    refused = rig.keeper_now().expect(messages.SpawnFailed)
+    assert refused.sentence == "Portico is shutting down."
+    assert all(map(alive, (worker, spawned.pid)))
+    (rig.run / "go").touch()
+    assert visitor.recv(1000).endswith(str(worker).encode())
+    visitor.close()
+    assert rig.keeper_now().expect(messages.WorkerExited).pid == worker
+    rig.keeper_now().expect(messages.Ending, stage="apps")
+    assert alive(spawned.pid)
+    rig.keeper_now().say(messages.Signal(app="shop", slot=0, generation=1, signal=15))
+    assert not rig.keeper_now().expect(messages.Exited).administrative
+    rig.keeper_now().say(messages.AppsStopped())
+    assert _end(rig) == 0
+    assert not (rig.run / "supervisor.sock").exists()
+
+
+def test_without_a_keeper_the_plugin_stops_the_apps_itself(tmp_path: Path) -> None:
+    stubborn = python(
+        "import signal\nsignal.signal(15, signal.SIG_IGN)\nprint('up', flush=True)\nsignal.pause()"
+    )
+    rig = Rig(tmp_path, settings_of(tmp_path, FOREVER, stubborn, shutdown_time_limit=1.0))
+    try:
+        rig.start(rig.portico_conf())
+        rig.be_keeper()
+        first, second = rig.start_app("shop"), rig.start_app("shop2")
+        wait_for(lambda: _said(rig, "shop2") == "up\n", rig)
+        _terminate(rig)
+        rig.keeper_now().expect(messages.Ending, stage="apps")
+        os.kill(rig.info_pid("portico-keeper"), signal.SIGKILL)
+        assert _end(rig) == 0
+        assert not alive(first.pid)
+        assert not alive(second.pid)
+        words = {event["app"]: event["status"] for event in rig.events("app.exited")}
+        assert words == {"shop": "killed by SIGTERM", "shop2": "killed by SIGKILL"}
+    finally:
+        rig.clean()
+
+
+def test_a_keeper_that_never_answers_is_not_waited_for_longer_than_the_limit(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, settings_of(tmp_path, FOREVER, shutdown_time_limit=0.0))
+    try:
+        rig.start(rig.portico_conf(workers=0))
+        rig.be_keeper()
+        spawned = rig.start_app()
+        _terminate(rig)
+        assert _end(rig) == 0
+        assert not alive(spawned.pid)
+        assert [event["stage"] for event in rig.events("shutdown.stage")] == [
+            "front",
+            "apps",
+            "keeper",
+            "over",
+        ]
+        assert len(rig.events("shutdown.without-keeper")) == 1
+    finally:
+        rig.clean()
+
+
+def test_supervisorctl_shutdown_ends_everything(rig: Rig) -> None:
+    rig.start(rig.portico_conf())
+    rig.be_keeper()
+    assert rig.ctl("shutdown").stdout == "Shut down\n"
+    assert _end(rig) == 0
+
+
+def test_a_unix_socket_leaves_no_file(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, FOREVER)
+    listen = (Listen(scheme="unix", path=str(tmp_path / "front.sock")),)
+    rig = Rig(
+        tmp_path, dataclasses.replace(settings, front=dataclasses.replace(settings.front, listen=listen))
+    )
+    try:
+        rig.start(rig.portico_conf())
+        with socket.socket(socket.AF_UNIX) as visitor:
+            visitor.connect(str(tmp_path / "front.sock"))
+            visitor.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            assert visitor.recv(100).startswith(b"HTTP/1.1 200")
+        assert rig.stop() == 0
+        assert not (tmp_path / "front.sock").exists()
+    finally:
+        rig.clean()
+
+
+def test_reload_and_hangup_restart_nothing(rig: Rig) -> None:
+    rig.start(rig.portico_conf())
+    rig.be_keeper()
+    spawned = rig.start_app()
+    before = rig.info("portico-front:0")["pid"]
+    told = rig.ctl("reload")
+    assert told.returncode == 1
+    assert "app reload" in told.stdout
+    assert rig.supervisord is not None
+    rig.supervisord.send_signal(signal.SIGHUP)
+    wait_for(lambda: rig.events("reload.refused"), rig)
+    assert "ignored SIGHUP" in (rig.run / "supervisord.log").read_text()
+    assert rig.info("portico-front:0")["pid"] == before
+    assert alive(spawned.pid)
+
+
+def test_stock_supervisord_restarts_everything_on_hangup(rig: Rig) -> None:
+    rig.start(rig.stock_conf(section("program:shop", command="/bin/cat")), stock=True)
+    wait_for(lambda: rig.info("shop")["statename"] == "RUNNING", rig)
+    before = rig.info("shop")["pid"]
+    assert rig.supervisord is not None
+    rig.supervisord.send_signal(signal.SIGHUP)
+    wait_for(lambda: not alive(before), rig)

@@ -1,0 +1,23 @@
+"""Counts the turns of supervisord's loop while it goes down, and makes each one short: RUN/turns."""
+
+from pathlib import Path
+from typing import Any
+
+
+class Namespace:
+    pass
+
+
+def make(supervisord: Any, file: str = "") -> Namespace:
+    stock = supervisord.options.poller.poll
+    turns = 0
+
+    def poll(timeout: float) -> Any:
+        nonlocal turns
+        if supervisord.options.mood < 1:
+            turns += 1
+            Path(file).write_text(str(turns))
+        return stock(min(timeout, 0.01))
+
+    supervisord.options.poller.poll = poll
+    return Namespace()
