@@ -24,6 +24,7 @@ HOOKED = frozenset(
         "hypercorn.asyncio.run",
         "hypercorn.trio.run",
         "waitress.server",
+        "granian.server",
         "granian.server.common",
         "granian.server.embed",
         "werkzeug.serving",

@@ -215,7 +215,16 @@ def waitress_server(module: Any, claim: Claim) -> None:
 
 def granian_common(module: Any, claim: Claim) -> None:
     """The listening is done in Rust by the workers; master and workers get address and app from this object."""
-    cls = module.AbstractServer
+    _granian_server(module, module.AbstractServer, claim)
+
+
+def granian_one(module: Any, claim: Claim) -> None:
+    """Granian 1; in 2 the name belongs to a package without such a class."""
+    if hasattr(module, "Granian"):
+        _granian_server(module, module.Granian, claim)
+
+
+def _granian_server(module: Any, cls: Any, claim: Claim) -> None:
     own_serve, own_shared_socket = cls.serve, cls._init_shared_socket
 
     @wraps(own_serve)
@@ -275,7 +284,7 @@ def _granian_address(server: Any, claim: Claim) -> bool:
         return False
     address = address_of(claim)
     server.bind_addr, server.bind_port = HOST, address.port
-    server.bind_uds = Path(address.path) if address.path else None
+    server.bind_uds = Path(address.path) if address.path else None  # granian 2
     server.ssl_ctx = (False, *server.ssl_ctx[1:])
     return True
 
@@ -381,6 +390,7 @@ PATCHES: dict[str, Callable[[Any, Claim], None]] = {
     "hypercorn.asyncio.run": hypercorn_run,
     "hypercorn.trio.run": hypercorn_run,
     "waitress.server": waitress_server,
+    "granian.server": granian_one,
     "granian.server.common": granian_common,
     "granian.server.embed": granian_embed,
     "werkzeug.serving": werkzeug_serving,

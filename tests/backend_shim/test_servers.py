@@ -23,6 +23,7 @@ BY_COMMAND_LINE = {
     "uvicorn wsgi": "python -m uvicorn --interface wsgi --port {asked} facts:wsgi",
     "gunicorn sync": "python -m gunicorn --no-control-socket -b 0.0.0.0:{asked} -b [::1]:{asked} facts:wsgi",
     "gunicorn gthread": "python -m gunicorn -k gthread --threads 2 -b 0.0.0.0:{asked} facts:wsgi",
+    "gunicorn gevent": "python -m gunicorn -k gevent -b 0.0.0.0:{asked} facts:wsgi",
     "gunicorn preload": "python -m gunicorn --preload -w 2 -b 0.0.0.0:{asked} facts:wsgi",
     "gunicorn uvicorn_worker": "python -m gunicorn -k uvicorn_worker.UvicornWorker -b 0.0.0.0:{asked} facts:asgi",
     "gunicorn uvicorn.workers": "python -m gunicorn -k uvicorn.workers.UvicornWorker -b 0.0.0.0:{asked} facts:asgi",
