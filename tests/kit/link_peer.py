@@ -29,7 +29,7 @@ Message = TypeVar("Message")
 
 
 class Mailbox:
-    """What was received, in order; `wait_for` takes what matches and what was before it stays."""
+    """What was received, in order; `wait_for` takes what matches, and what of its kind was before it is forgotten."""
 
     def __init__(self) -> None:
         self._items: list[Any] = []
@@ -49,7 +49,10 @@ class Mailbox:
 
         with self._changed:
             assert self._changed.wait_for(arrived, PATIENCE), f"no such {kind.__name__} in {self._items}"
-            self._items.remove(found[0])
+            until = self._items.index(found[0])
+            self._items = [one for one in self._items[:until] if not isinstance(one, kind)] + self._items[
+                until + 1 :
+            ]
             return found[0]
 
     def all(self, kind: type[Message]) -> list[Message]:

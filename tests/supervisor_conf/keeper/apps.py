@@ -24,7 +24,7 @@ class App(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         if self.headers.get("MS-ASPNETCORE-TOKEN") != TOKEN:
             return self.answer(400)
-        print("shutdown message", self.path, self.headers.get("MS-ASPNETCORE-EVENT"))
+        print("shutdown message", self.path, self.headers.get("MS-ASPNETCORE-EVENT"), flush=True)
         self.answer(202)
         if POLITE:
             os._exit(0)

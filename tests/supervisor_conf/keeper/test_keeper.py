@@ -242,7 +242,7 @@ def test_what_a_crashed_app_leaves_behind_is_swept(keeper: MakePeer) -> None:
     leaves = "if os.fork() == 0:\n    os.setsid(); import time; time.sleep(60)\n"
     with keeper(server(before=leaves)) as peer, worker_of(peer) as worker:
         worker.say(messages.Need("shop"))
-        first = ready(worker)
+        first = guarded(worker)
         assert len(peer.survivors_of(first.generation)) == 2
         os.kill(first.pid, signal.SIGKILL)
         worker.heard.wait_for(AppRoutes, lambda one: one.state == "STOPPED" and not one.routes)
@@ -344,7 +344,7 @@ def test_who_ignores_message_and_sigterm_is_killed(keeper: MakePeer) -> None:
 def test_supervisorctl_stop_withdraws_the_route_at_once(keeper: MakePeer) -> None:
     with keeper(server()) as peer, worker_of(peer) as worker:
         worker.say(messages.Need("shop"))
-        route = ready(worker)
+        route = guarded(worker)
         peer.send(messages.AdminStopped("shop", 0))
         os.killpg(route.pid, signal.SIGTERM)
         worker.heard.wait_for(AppRoutes, lambda one: one.refusal is not None and one.state == "STOPPED")
