@@ -331,7 +331,7 @@ def _check_response(head: bytes, limits: Limits) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------
-# Trailers, and heads that are not complete yet
+# Trailers
 
 
 def check_trailers(section: bytes, limits: Limits = REQUEST_LIMITS) -> None:
@@ -345,29 +345,6 @@ def check_trailers(section: bytes, limits: Limits = REQUEST_LIMITS) -> None:
     # The fault table wants a first line before the fields.
     _check_faults(b"0\r\n" + section)
     _fields(section[:-4].split(b"\r\n") if len(section) > 2 else [], limits)
-
-
-def check_partial(data: bytes, start: int = 0, limits: Limits = REQUEST_LIMITS) -> None:
-    """Raise `Malformed` when `data`, a request head whose end has not come yet, can never become a good one.
-
-    `start`: how much of it was looked at before. Without this a client that ends its lines in LF, or speaks
-    TLS to a port that does not, would hear of it only when its time is over.
-    """
-    if not start and data and not _TOKEN.match(data):
-        _refuse(400, "a first byte that begins no method")
-    longest_line = MAX_METHOD + limits.max_target + len(b"  HTTP/1.1")
-    if len(data) > longest_line and data.find(b"\r\n", 0, longest_line + 2) < 0:
-        _refuse(414, "a request target longer than the limit")
-    if len(data) > limits.max_head:
-        _refuse(431, "a request head larger than the limit")
-    fresh = data[max(start - 1, 0) :]
-    if b"\x00" in fresh:
-        _refuse(400, "a NUL byte in the head")
-    # The first byte may end a CRLF that began before `fresh`, the last may begin one.
-    if fresh.count(b"\n", 1) != fresh.count(b"\r\n"):
-        _refuse(400, "a line that ends in LF without CR")
-    if fresh.count(b"\r", 0, -1) != fresh.count(b"\r\n"):
-        _refuse(400, "a CR without LF")
 
 
 # ------------------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import h11
@@ -10,10 +9,8 @@ from hypothesis import event, example, given
 from hypothesis import strategies as st
 
 from proxy import strict
-from proxy.strict import REQUEST_LIMITS, Malformed, check_partial, check_request_head, check_response_head
-from tests.properties.heads import bent_heads, good_heads, heads, render, tokens, values
-
-END = re.compile(rb"\n\r?\n")
+from proxy.strict import REQUEST_LIMITS, Malformed, check_request_head, check_response_head
+from tests.properties.heads import good_heads, heads, render, tokens, values
 
 
 def problem_of(check: Callable[[bytes], None], head: bytes) -> Malformed | None:
@@ -68,29 +65,6 @@ def test_the_grammar_is_taken(head: bytes) -> None:
 def test_the_plain_pass_takes_nothing_that_the_tables_refuse(head: bytes) -> None:
     if strict._is_plain_request(head, REQUEST_LIMITS):
         strict._check_request_by_tables(head, REQUEST_LIMITS)
-
-
-@given(heads, st.data())
-def test_a_head_that_is_taken_is_never_refused_before_it_is_complete(
-    head: bytes, data: st.DataObject
-) -> None:
-    if not is_taken(head):
-        return
-    seen = 0
-    for cut in sorted(data.draw(st.lists(st.integers(0, len(head) - 1), max_size=5))):
-        check_partial(head[:cut], seen)
-        seen = cut
-
-
-@given(bent_heads())
-def test_bare_line_ends_are_refused_before_the_head_is_complete(head: bytes) -> None:
-    end = END.search(head)
-    head = head[: end.end()] if end else head
-    if problem_of(check_partial, head):
-        assert not is_taken(head)
-        return
-    assert head.count(b"\n") == head.count(b"\r\n")
-    assert b"\0" not in head
 
 
 status_lines = st.sampled_from(

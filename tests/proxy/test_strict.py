@@ -10,7 +10,6 @@ from proxy.strict import (
     Limits,
     Malformed,
     Target,
-    check_partial,
     check_request_head,
     check_response_head,
     check_trailers,
@@ -256,40 +255,3 @@ def test_trailers_that_pass(section: bytes) -> None:
 def test_trailers_that_do_not(section: bytes) -> None:
     with pytest.raises(Malformed):
         check_trailers(section)
-
-
-@pytest.mark.parametrize(
-    ("data", "status"),
-    [
-        (b"\x16\x03\x01", 400),
-        (b" GET", 400),
-        (b"GET / HTTP/1.1\nHost", 400),
-        (b"GET / HTTP/1.1\rHost", 400),
-        (b"GET /\0", 400),
-        (b"GET /" + b"a" * 9000, 414),
-        (b"GET / HTTP/1.1\r\nX: " + b"a" * 65536, 431),
-    ],
-)
-def test_a_head_that_can_never_be_good_is_refused_at_once(data: bytes, status: int) -> None:
-    with pytest.raises(Malformed) as refused:
-        check_partial(data)
-    assert refused.value.status == status
-
-
-@pytest.mark.parametrize(
-    "data", [b"", b"G", b"GET / HTTP/1.1\r", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n\r"]
-)
-def test_a_head_that_may_become_good_is_waited_for(data: bytes) -> None:
-    check_partial(data)
-    for cut in range(len(data)):
-        check_partial(data, cut)
-
-
-def test_a_line_end_parted_by_the_wire_is_whole() -> None:
-    head = get()
-    for cut in range(1, len(head)):
-        check_partial(head[:cut], cut - 1)
-    with pytest.raises(Malformed):
-        check_partial(b"GET / HTTP/1.1\rX", 15)
-    with pytest.raises(Malformed):
-        check_partial(b"GET / HTTP/1.1\n", 14)
