@@ -41,11 +41,12 @@ class Request:
     framing: Framing
     length: int  # of the body; 0 unless framing is LENGTH
     keep_alive: bool
-    judge: h11.Connection  # goes on to read a chunked body
+    judge: h11.Connection | None = None  # goes on to read a chunked body
     host: bytes = b""
     upgrade: bytes = b""
     expects_continue: bool = False
     accept: bytes = b""
+    lines: bytes = b""  # from the quick reader: the fields that cross, as they are written
 
 
 @dataclass(slots=True)
@@ -62,7 +63,8 @@ class Response:
     framing: Framing
     length: int
     keep_alive: bool
-    judge: h11.Connection
+    judge: h11.Connection | None = None
+    lines: bytes = b""
 
 
 class HeadTooLong(Malformed):
@@ -119,7 +121,6 @@ def read_request(head: bytes, limits: Limits) -> Request:
         framing=Framing.NONE,
         length=0,
         keep_alive=not wants_close(version, fields),
-        judge=judge,
         upgrade=upgrade_of(version, fields) or b"",
         expects_continue=expects_continue(version, fields),
     )
@@ -151,7 +152,6 @@ def read_response(head: bytes, request: Request) -> Response:
         framing=Framing.UNTIL_CLOSE,
         length=-1,
         keep_alive=not wants_close(version, fields),
-        judge=judge,
     )
     for name, value in event.headers:
         if name == b"content-length":
