@@ -1,0 +1,93 @@
+"""The word `app` of supervisorctl: carries orders to the keeper's control socket, shows what comes back.
+
+Loaded by `[ctlplugin:portico] supervisor.ctl_factory = supervisor_conf.ctl:make`. Where the keeper is: `control`
+names its socket, else `run_directory` the folder of it, else it is beside the socket of `serverurl`.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from supervisor.supervisorctl import ControllerPluginBase
+
+from supervisor_conf.control.client import ControlClient, ControlError
+from supervisor_conf.control.messages import Order
+
+CONTROL_SOCKET: Final = "control.sock"
+
+_UNIX: Final = "unix://"
+
+_HELP: Final = """\
+app status [NAME] [--json]   what runs: pid, port, guarded or not, since when
+app start NAME               start it and wait until it is ready; lifts `app stop`
+app stop NAME                let its requests finish, then stop it; visitors get 503
+app why NAME                 the report of its last failed start or crash
+app recycle portico-front    replace the workers one at a time, each new one first"""
+
+
+class AppWords(ControllerPluginBase):
+    """`app …`. Exit status: 0 done, 1 refused or failed, 2 usage."""
+
+    name = "portico"
+
+    def __init__(self, controller: Any, control: str = "", run_directory: str = "") -> None:
+        super().__init__(controller)  # type: ignore[no-untyped-call]
+        self._control = control
+        self._run_directory = run_directory
+
+    def do_app(self, line: str) -> None:
+        self.ctl.exitstatus = self._carry_out(line)
+
+    def help_app(self) -> None:
+        self.ctl.output(_HELP)
+
+    def _carry_out(self, line: str) -> int:
+        try:
+            typed = shlex.split(line)
+        except ValueError as error:
+            return _complain(f"Cannot read {line!r}: {error}.", 2)
+        words = [word for word in typed if word != "--json"]
+        if not words:
+            return _complain(_HELP, 2)
+        order = Order(words[0], tuple(words[1:]), json="--json" in typed)
+        try:
+            with ControlClient(self._socket()) as client:
+                done = client.order(order, self._show_progress)
+        except ControlError as error:
+            return _complain(str(error), 1)
+        if done.status:
+            return _complain(done.text, done.status)
+        if done.text:
+            self.ctl.output(done.text)
+        return 0
+
+    def _show_progress(self, text: str) -> None:
+        self.ctl.output(text)
+        # A start may take minutes: its first line is to be seen before its last, also in a pipe.
+        sys.stdout.flush()
+
+    def _socket(self) -> Path:
+        if self._control:
+            return Path(self._control)
+        if self._run_directory:
+            return Path(self._run_directory) / CONTROL_SOCKET
+        url = str(self.ctl.options.serverurl or "")
+        if not url.startswith(_UNIX):
+            raise ControlError(
+                f"Where the keeper is cannot be told from {url or 'an empty serverurl'}: "
+                "set `control = /path/control.sock` in [ctlplugin:portico]."
+            )
+        return Path(url.removeprefix(_UNIX)).parent / CONTROL_SOCKET
+
+
+def _complain(text: str, status: int) -> int:
+    print(text, file=sys.stderr)
+    return status
+
+
+def make(controller: Any, **config: str) -> AppWords:
+    """supervisor's factory of ctl plugins; `config` is the rest of its section."""
+    return AppWords(controller, **config)
