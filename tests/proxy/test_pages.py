@@ -81,6 +81,7 @@ class Tags(HTMLParser):
         (b"text/html;level=1;q=0.3, text/plain;q=0.2", Form.HTML),
         (b"text/plain;q=0, text/html;q=0, application/json;q=0, application/problem+json;q=0", Form.TEXT),
         (b"image/png", Form.TEXT),
+        (b"text/html;q=0", Form.TEXT),
         (b";;;,,,\xff/\xff;q=nan", Form.TEXT),
         (b"text/html;q=9", Form.HTML),
     ],
