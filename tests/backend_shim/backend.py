@@ -42,18 +42,18 @@ class Backend:
 
     command: list[str]
     shim: Path
+    output: Path  # its stdout and stderr
     base: str = "/"
     environment: dict[str, str] = field(default_factory=dict)
     token: str = field(default_factory=lambda: secrets.token_hex(16))
     port: int = field(default_factory=free_port)
     socket_path: str = ""
     listener: socket.socket | None = None  # for the descriptor transport
-    output: Path | None = None
     process: Any = None
 
     def environ(self) -> dict[str, str]:
         ours = {"PATH": os.environ["PATH"], "PYTHONPATH": str(self.shim), "ASPNETCORE_TOKEN": self.token}
-        ours.update(ASPNETCORE_APPL_PATH=self.base, PYTHONDONTWRITEBYTECODE="1", HOME="/nonexistent")
+        ours.update(ASPNETCORE_APPL_PATH=self.base, PYTHONDONTWRITEBYTECODE="1", HOME=str(self.output.parent))
         if self.socket_path:
             ours["PORTICO_SOCKET"] = self.socket_path
         elif self.listener is None:
@@ -61,7 +61,6 @@ class Backend:
         return {**ours, **self.environment}
 
     def start(self) -> None:
-        assert self.output is not None
         command, files = self.command, {}
         # The pid is known only to the process itself, as for Portico's launcher.
         lines = "export PORTICO_PID=$$; "
@@ -91,7 +90,6 @@ class Backend:
 
     @property
     def log(self) -> str:
-        assert self.output is not None
         return self.output.read_text(errors="replace")
 
     def connect(self) -> socket.socket:

@@ -44,7 +44,7 @@ def launch(shim: Path, tmp_path: Path) -> Iterator[Launch]:
     def start(*command: str, **fields: Any) -> Backend:
         words = [sys.executable if word == "python" else word for word in command]
         output = tmp_path / f"output-{len(started)}"
-        backend = Backend(words, **{"shim": shim, "output": output, **fields})
+        backend = Backend(words, shim, output, **fields)
         started.append(backend)
         backend.start()
         return backend

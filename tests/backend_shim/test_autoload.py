@@ -18,9 +18,9 @@ FINDERS = "import sys; print([type(finder).__name__ for finder in sys.meta_path]
 
 
 def python(
-    code: str, *path: Path, options: tuple[str, ...] = (), **environ: str
+    code: str, *path: Path, environ: dict[str, str] | None = None, options: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
-    environ = {"PYTHONPATH": os.pathsep.join(map(str, path)), **environ}
+    environ = {"PYTHONPATH": os.pathsep.join(map(str, path)), **(environ or {})}
     done = subprocess.run(
         [sys.executable, *options, "-c", code],
         env=environ,
@@ -38,24 +38,24 @@ def test_names_of_the_hook_are_those_of_the_table() -> None:
 
 
 def test_arms_in_an_app(shim: Path) -> None:
-    assert python(FINDERS, shim, **ARMED).stdout == "1\n"
+    assert python(FINDERS, shim, environ=ARMED).stdout == "1\n"
 
 
 @pytest.mark.parametrize("missing", ARMED)
 def test_does_nothing_elsewhere(shim: Path, missing: str) -> None:
     environ = {name: value for name, value in ARMED.items() if name != missing}
-    assert python(FINDERS, shim, **environ).stdout == "0\n"
+    assert python(FINDERS, shim, environ=environ).stdout == "0\n"
 
 
 @pytest.mark.parametrize("option", ["-I", "-E", "-S"])
 def test_these_options_cannot_be_guarded(shim: Path, option: str) -> None:
-    assert python(FINDERS, shim, options=(option,), **ARMED).stdout == "0\n"
+    assert python(FINDERS, shim, options=(option,), environ=ARMED).stdout == "0\n"
 
 
 def test_imports_nothing_of_weight_before_a_server_is_imported(shim: Path) -> None:
     code = "import sys; print(*sys.modules)"
-    without = set(python(code, **ARMED).stdout.split())
-    with_it = set(python(code, shim, **ARMED).stdout.split())
+    without = set(python(code, environ=ARMED).stdout.split())
+    with_it = set(python(code, shim, environ=ARMED).stdout.split())
     assert with_it - without <= {
         "__future__",
         "sitecustomize",
@@ -72,7 +72,7 @@ def test_a_known_server_is_patched_when_it_is_imported(shim: Path) -> None:
         "import wsgiref.simple_server\n"
         "print(wsgiref.simple_server.WSGIServer.__init__.__module__)"
     )
-    assert python(code, shim, **ARMED).stdout == "backend_shim.autoload.servers\n"
+    assert python(code, shim, environ=ARMED).stdout == "backend_shim.autoload.servers\n"
 
 
 def test_a_server_that_was_imported_before_us_is_patched_too(shim: Path, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_server_that_was_imported_before_us_is_patched_too(shim: Path, tmp_pat
         "import wsgiref.simple_server\n"
         "print(wsgiref.simple_server.WSGIServer.__init__.__module__)\n" + FINDERS
     )
-    assert python(code, **ARMED).stdout == "backend_shim.autoload.servers\n1\n"
+    assert python(code, environ=ARMED).stdout == "backend_shim.autoload.servers\n1\n"
 
 
 def test_the_next_sitecustomize_runs_as_if_it_were_the_only_one(shim: Path, tmp_path: Path) -> None:
@@ -94,15 +94,15 @@ def test_the_next_sitecustomize_runs_as_if_it_were_the_only_one(shim: Path, tmp_
         f"print(sys.path.index({str(shim)!r}) < sys.path.index({str(tmp_path)!r}))\n" + FINDERS
     )
     for environ, armed in ((ARMED, 1), ({}, 0)):
-        done = python(code, shim, tmp_path, **environ)
+        done = python(code, shim, tmp_path, environ=environ)
         assert done.stdout == f"the user {tmp_path / 'sitecustomize.py'} True\nTrue\n{armed}\n"
         assert done.stderr == ""
 
 
 def test_an_error_of_the_next_sitecustomize_is_told_as_python_tells_it(shim: Path, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("raise RuntimeError('the user')\n")
-    alone = python("print('up')", tmp_path, **ARMED)
-    after_ours = python("print('up')", shim, tmp_path, **ARMED)
+    alone = python("print('up')", tmp_path, environ=ARMED)
+    after_ours = python("print('up')", shim, tmp_path, environ=ARMED)
     assert after_ours.stdout == alone.stdout == "up\n"
     assert after_ours.stderr == alone.stderr
     assert "RuntimeError: the user" in alone.stderr
@@ -116,7 +116,7 @@ def test_a_missing_import_of_the_next_sitecustomize_is_told_too(shim: Path, tmp_
 def test_a_broken_shim_is_one_line_and_the_interpreter_starts(tmp_path: Path) -> None:
     broken = install(tmp_path / "shim")
     (broken / "backend_shim" / "pairing.py").write_text("syntax error\n")
-    done = python("print('up')", broken, **ARMED)
+    done = python("print('up')", broken, environ=ARMED)
     assert done.stdout == "up\n"
     assert done.stderr.startswith("portico: the shim is not armed: SyntaxError: ")
     assert done.stderr.count("\n") == 1
@@ -126,7 +126,7 @@ def test_a_server_of_an_unknown_kind_still_starts_and_one_line_says_so(shim: Pat
     (tmp_path / "waitress").mkdir()
     (tmp_path / "waitress" / "__init__.py").write_text("")
     (tmp_path / "waitress" / "server.py").write_text("VERSION = 99\n")
-    done = python("import waitress.server; print(waitress.server.VERSION)", shim, tmp_path, **ARMED)
+    done = python("import waitress.server; print(waitress.server.VERSION)", shim, tmp_path, environ=ARMED)
     assert done.stdout == "99\n"
     assert done.stderr.startswith("portico: waitress.server cannot be bound and guarded: AttributeError: ")
     assert done.stderr.count("\n") == 1
@@ -137,7 +137,7 @@ def test_a_server_that_is_not_installed_is_missing_as_ever(shim: Path, tmp_path:
     (tmp_path / "waitress").mkdir()
     (tmp_path / "waitress" / "__init__.py").write_text("")
     code = "try:\n    import waitress.server\nexcept ModuleNotFoundError as error:\n    print(error.name)"
-    assert python(code, shim, tmp_path, **ARMED).stdout == "waitress.server\n"
+    assert python(code, shim, tmp_path, environ=ARMED).stdout == "waitress.server\n"
 
 
 def test_everything_installed_may_be_read_by_all(tmp_path: Path) -> None:

@@ -241,7 +241,7 @@ def test_the_second_server_of_a_process_keeps_its_address(launch: Launch) -> Non
     app = launch("python", "serve.py", "metrics_too", str(metrics))
     assert app.listening() == {("127.0.0.1", app.port), ("127.0.0.1", metrics)}
     assert app.ask().status == 400
-    assert Backend([], app.shim, port=metrics).ask().facts["kind"] == "wsgi"  # as without us
+    assert Backend([], app.shim, app.output, port=metrics).ask().facts["kind"] == "wsgi"  # as without us
 
 
 @pytest.mark.parametrize(
@@ -308,3 +308,31 @@ def test_without_the_address_nothing_happens(launch: Launch) -> None:
     )
     assert app.ask().facts["path"] == "/"  # no token asked
     assert ("0.0.0.0", asked) in app.listening()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "uvicorn --ssl-keyfile key.pem --ssl-certfile certificate.pem facts:asgi",
+        "gunicorn --keyfile key.pem --certfile certificate.pem -b 0.0.0.0:{asked} facts:wsgi",
+        "hypercorn --keyfile key.pem --certfile certificate.pem -b 0.0.0.0:{asked} facts:asgi",
+        "granian --interface asgi --ssl-keyfile key.pem --ssl-certificate certificate.pem facts:asgi",
+        "flask --app flask_app run --key key.pem --cert certificate.pem",
+    ],
+)
+def test_tls_ends_at_the_front(launch: Launch, command: str) -> None:
+    app = launch("python", "-m", *command.format(asked=free_port()).split())
+    assert app.paired().facts["scheme"] == "http"
+    assert app.paired("/", "X-Forwarded-Proto: https").facts["scheme"] == "https"
+    assert app.ask().status == 400
+
+
+def test_a_gunicorn_that_replaces_itself_hands_the_address_on(launch: Launch) -> None:
+    app = launch("python", "-m", "gunicorn", "-w", "1", "-b", f"0.0.0.0:{free_port()}", "facts:wsgi")
+    os.kill(app.process.pid, signal.SIGUSR2)
+    wait_until(lambda: app.log.count("Booting worker") == 2, "a worker of the second master")
+    os.kill(app.process.pid, signal.SIGTERM)
+    assert app.process.wait(20) == 0
+    assert app.paired().facts["path"] == "/"
+    assert app.ask().status == 400
+    assert app.listening() == {("127.0.0.1", app.port)}
