@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -83,7 +82,7 @@ def crash(run: PorticoRun) -> float:
     """Seconds from `kill -9` to the answer of the next request."""
     pid = int(run.get("/").body)
     began = time.perf_counter()
-    os.kill(pid, signal.SIGKILL)
+    procfs.kill(pid)
     while True:
         answer = run.get("/")
         if answer.status == 200 and int(answer.body) != pid:
@@ -93,7 +92,7 @@ def crash(run: PorticoRun) -> float:
 
 def kill(run: PorticoRun) -> None:
     pid = int(run.get("/").body)
-    os.kill(pid, signal.SIGKILL)
+    procfs.kill(pid)
     wait_until(lambda: not procfs.alive(pid), "the end of the killed app")
 
 

@@ -43,11 +43,12 @@ def servers_environment(folder: Path) -> Path:
 
 
 def portico_environment(folder: Path) -> Path:
-    """An environment with Portico installed from a copy of this checkout; its folder of commands."""
+    """An environment with Portico installed from a copy of this checkout, and two servers; its folder of commands."""
     source = folder / "source"
     unwanted = shutil.ignore_patterns(".*", "*.egg-info", "build", "dist", "__pycache__", "tests")
     shutil.copytree(CHECKOUT, source, ignore=unwanted)
-    commands = _environment(folder, str(source), f"flask=={metadata.version('flask')}")
+    pinned = [f"{name}=={metadata.version(name)}" for name in ("uvicorn", "gunicorn")]
+    commands = _environment(folder, str(source), *pinned)
     shutil.rmtree(source)  # what runs must be what was installed
     return commands
 

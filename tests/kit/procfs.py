@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import struct
 from collections.abc import Iterator
@@ -26,14 +27,20 @@ class Process:
 
 
 def alive(pid: int) -> bool:
-    """Whether `pid` runs; a zombie does not."""
-    return state(pid) not in ("", "Z", "X")
+    """Whether anything of `pid` runs: a zombie whose other threads are still ending keeps its sockets open."""
+    return state(pid) not in ("", "X") and (state(pid) != "Z" or _threads(pid) > 1)
 
 
 def state(pid: int) -> str:
     """The state letter of proc(5), "" when there is no such process."""
     fields = _stat(pid)
     return fields[0] if fields else ""
+
+
+def kill(pid: int) -> None:
+    """SIGKILL one process. Never pid 0, which to kill(2) is everybody around the test."""
+    assert pid > 1, f"no such process to kill: {pid}"
+    os.kill(pid, signal.SIGKILL)
 
 
 def parent(pid: int) -> int:
@@ -126,6 +133,13 @@ def _socket_inodes(pid: int) -> Iterator[str]:
             continue
         if target.startswith("socket:["):
             yield target[8:-1]
+
+
+def _threads(pid: int) -> int:
+    try:
+        return len(os.listdir(f"/proc/{pid}/task"))
+    except OSError:
+        return 0
 
 
 def _stat(pid: int) -> list[str]:

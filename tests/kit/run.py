@@ -23,7 +23,7 @@ from tests.kit import procfs
 from tests.kit.client import Headers, Response, free_port, get
 from tests.kit.until import wait_until
 
-MARK = "PORTICO_TEST_RUN"  # carried by everything a run starts: how what survives it is recognised
+MARK = "TEST_RUN_MARK"  # carried by everything a run starts: how what survives it is recognised
 START_LIMIT = 30.0  # seconds until the URL must be announced
 STOP_LIMIT = 60.0  # seconds until a stopped run must be gone
 URL = re.compile(r"http://(?:127\.0\.0\.1|localhost|\[::1\]):\d+")
@@ -233,16 +233,26 @@ class PorticoRun:
         return self.call(*argv, limit=limit)
 
     def pid_of(self, process: str) -> int:
-        """The pid that `supervisorctl status` shows for a process, 0 when it does not run."""
+        """The pid that `supervisorctl status` shows for a process, 0 when it is not RUNNING."""
         status = self.supervisorctl("status").out
         found = re.search(rf"^{re.escape(process)}\s+RUNNING\s+pid (\d+)", status, re.MULTILINE)
         return int(found[1]) if found else 0
 
+    def keeper(self) -> int:
+        """The keeper's pid, once supervisord calls it RUNNING (for a second after each start it does not)."""
+        return wait_until(lambda: self.pid_of("portico-keeper"), "a keeper that runs")
+
     def workers(self) -> dict[str, int]:
-        """Name and pid of every worker that runs."""
-        status = self.supervisorctl("status").out
-        pairs = re.findall(r"^(portico-front:\S+)\s+RUNNING\s+pid (\d+)", status, re.MULTILINE)
-        return {name: int(pid) for name, pid in pairs}
+        """Name and pid of every worker, those that drain aside, once supervisord calls all of them RUNNING."""
+
+        def running() -> dict[str, int]:
+            lines = [line.split() for line in self.supervisorctl("status").out.splitlines()]
+            workers = [words for words in lines if re.fullmatch(r"portico-front:\d+", words[0])]
+            if any(words[1] != "RUNNING" for words in workers):
+                return {}
+            return {words[0]: int(words[3].rstrip(",")) for words in workers}
+
+        return wait_until(running, "workers that run")
 
     def log_of(self, app: str) -> str:
         """Everything an app has printed, all its starts together."""
@@ -262,10 +272,12 @@ class PorticoRun:
     def survivors(self) -> list[procfs.Process]:
         """Every process that this run started, directly or not, and that still runs."""
         mark, directory = f"{MARK}={self.mark}".encode(), str(self.directory)
+        traces = (mark, directory.encode())
         return [
             process
             for process in procfs.processes()
-            if process.pid != os.getpid() and (mark in process.environ or directory in process.command)
+            if process.pid != os.getpid()
+            and (directory in process.command or any(trace in process.environ for trace in traces))
         ]
 
     def sockets(self) -> list[Path]:
@@ -286,7 +298,7 @@ class PorticoRun:
         while survivors := self.survivors():
             for process in survivors:
                 try:
-                    os.kill(process.pid, signal.SIGKILL)
+                    procfs.kill(process.pid)
                 except ProcessLookupError:
                     continue
             if time.monotonic() > deadline:

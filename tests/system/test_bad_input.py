@@ -102,7 +102,7 @@ GARBAGE = [
 def test_garbage_on_the_control_socket_closes_that_peer_only(folder: Path) -> None:
     with PorticoRun(folder, front() + app() + app("cold", path="/cold")) as run:
         run.get("/")
-        keeper = run.pid_of("portico-keeper")
+        keeper = run.keeper()
         for data in GARBAGE:
             with socket.socket(socket.AF_UNIX) as peer:
                 peer.settimeout(20)
@@ -114,4 +114,4 @@ def test_garbage_on_the_control_socket_closes_that_peer_only(folder: Path) -> No
         assert run.get("/").status == 200
         assert run.get("/cold/").status == 200
         assert run.app("status").status == 0
-        assert run.pid_of("portico-keeper") == keeper
+        assert run.keeper() == keeper

@@ -55,7 +55,7 @@ def test_a_second_run_is_refused_and_names_the_first(folder: Path) -> None:
 def test_the_run_directory_of_a_dead_run_is_taken_over(folder: Path) -> None:
     with PorticoRun(folder, front() + app()) as run:
         run.get("/")
-        os.kill(run.pid, signal.SIGKILL)
+        procfs.kill(run.pid)
         run.wait_for_exit()
         wait_until(lambda: not run.survivors(), "the end of everything")
         with PorticoRun(folder, arguments=["run"]) as again:
@@ -189,9 +189,9 @@ def test_an_administrative_stop_survives_the_keeper(folder: Path) -> None:
     with PorticoRun(folder, front() + app()) as run:
         run.get("/")
         run.app("stop", "shop")
-        keeper = run.pid_of("portico-keeper")
-        os.kill(keeper, signal.SIGKILL)
-        wait_until(lambda: run.pid_of("portico-keeper") not in (0, keeper), "the new keeper")
+        keeper = run.keeper()
+        procfs.kill(keeper)
+        wait_until(lambda: run.keeper() != keeper, "the new keeper")
         wait_until(lambda: run.app("status").status == 0, "the new keeper's answer")
         assert run.get("/").status == 503
 
@@ -203,7 +203,7 @@ def test_nothing_restarts_everything(folder: Path, way: str) -> None:
         before = (
             run.supervisorctl("status").out.split("uptime")[0],
             run.workers(),
-            run.pid_of("portico-keeper"),
+            run.keeper(),
         )
         if way == "SIGHUP":
             os.kill(run.pid, signal.SIGHUP)
@@ -214,7 +214,7 @@ def test_nothing_restarts_everything(folder: Path, way: str) -> None:
         after = (
             run.supervisorctl("status").out.split("uptime")[0],
             run.workers(),
-            run.pid_of("portico-keeper"),
+            run.keeper(),
         )
         assert after == before
         assert run.get("/facts").json()["pid"] == pid

@@ -22,12 +22,12 @@ VISITORS = 6
 
 def test_the_app_killed_ten_times_under_load(folder: Path) -> None:
     """Only what was in flight may fail, with 502, never as a broken connection; the next answer is a new pid's."""
-    with PorticoRun(folder, front() + app()) as run:
+    with PorticoRun(folder, front() + app(command="python one_piece.py")) as run:
         killed = [run.get("/facts").json()["pid"]]
         with Load(run.url, "/", clients=VISITORS) as load:
             for _ in range(10):
                 before = load.answered
-                os.kill(killed[-1], signal.SIGKILL)
+                procfs.kill(killed[-1])
                 wait_until(lambda before=before: load.answered > before + VISITORS, "answers after the kill")
                 killed.append(run.get("/facts").json()["pid"])
         assert len(set(killed)) == 11
@@ -39,7 +39,7 @@ def test_a_request_that_no_byte_of_the_dead_app_saw_goes_to_the_next_generation(
     with PorticoRun(folder, front() + app()) as run:
         for _ in range(5):
             pid = run.get("/facts").json()["pid"]
-            os.kill(pid, signal.SIGKILL)
+            procfs.kill(pid)
             wait_until(lambda pid=pid: not procfs.alive(pid), "the end of the killed app")
             answer = run.get("/facts")
             assert answer.status == 200
@@ -53,6 +53,7 @@ def test_a_request_in_flight_when_the_app_dies_gets_502(folder: Path) -> None:
         assert answer.status == 502
         assert answer.header("proxy-status")
         assert answer.header("x-request-id")
+        wait_until(lambda: not procfs.alive(pid), "the end of the app")
         assert run.get("/facts").json()["pid"] != pid
 
 
@@ -69,7 +70,7 @@ def test_what_a_killed_app_had_started_is_swept(folder: Path) -> None:
         pid = run.get("/facts").json()["pid"]
         family = run.get("/family").json()
         assert all(procfs.alive(member) for member in family.values())
-        os.kill(pid, signal.SIGKILL)
+        procfs.kill(pid)
         wait_until(
             lambda: not any(procfs.alive(member) for member in family.values()), f"the end of {family}"
         )
@@ -83,7 +84,7 @@ def test_a_killed_worker_costs_its_own_requests_only(folder: Path) -> None:
         assert len(workers) == 2
         with Load(run.url, "/", clients=VISITORS) as load:
             wait_until(lambda: load.answered > 50, "some traffic")
-            os.kill(workers["portico-front:0"], signal.SIGKILL)
+            procfs.kill(workers["portico-front:0"])
             wait_until(lambda: len(run.workers()) == 2 and run.workers() != workers, "the new worker")
             before = load.answered
             wait_until(lambda: load.answered > before + 50, "traffic afterwards")
@@ -96,11 +97,11 @@ def test_a_killed_worker_costs_its_own_requests_only(folder: Path) -> None:
 def test_a_killed_keeper_is_not_noticed_by_the_visitors_of_a_warm_app(folder: Path) -> None:
     with PorticoRun(folder, front() + app() + app("other", path="/other")) as run:
         pid = run.get("/facts").json()["pid"]
-        keeper = run.pid_of("portico-keeper")
+        keeper = run.keeper()
         with Load(run.url, "/", clients=VISITORS) as load:
             wait_until(lambda: load.answered > 50, "some traffic")
-            os.kill(keeper, signal.SIGKILL)
-            wait_until(lambda: run.pid_of("portico-keeper") not in (0, keeper), "the new keeper")
+            procfs.kill(keeper)
+            wait_until(lambda: run.keeper() != keeper, "the new keeper")
             assert run.get("/other/").status == 200  # the new keeper starts apps
             before = load.answered
             wait_until(lambda: load.answered > before + 50, "traffic afterwards")
@@ -111,7 +112,7 @@ def test_a_killed_keeper_is_not_noticed_by_the_visitors_of_a_warm_app(folder: Pa
 
 def test_a_cold_request_while_the_keeper_is_dead_is_answered(folder: Path) -> None:
     with PorticoRun(folder, front() + app()) as run:
-        os.kill(run.pid_of("portico-keeper"), signal.SIGKILL)
+        procfs.kill(run.keeper())
         assert run.get("/").status == 200
 
 
@@ -121,24 +122,27 @@ def test_when_supervisord_is_killed_nothing_survives_and_a_new_run_starts_at_onc
     config = front() + app() + app("other", "gunicorn --workers 2 probe:wsgi", path="/other")
     with PorticoRun(folder, config, person=person) as run:
         family = run.get("/family").json()
-        other = {run.pid_of("shop"), run.get("/other/facts").json()["pid"]}
-        os.kill(run.pid, signal.SIGKILL)
+        assert run.get("/other/").status == 200
+        everything = {process.pid for process in run.survivors()} | set(family.values())
+        assert len(everything) >= 1 + 1 + 2 + 4 + 2  # supervisord, keeper, workers, the family, gunicorn and a worker
+        procfs.kill(run.pid)
         run.wait_for_exit()
         with PorticoRun(folder, arguments=["run"], person=person) as again:
             assert again.url == run.url
             assert again.get("/").status == 200
-            wait_until(lambda: not run.survivors(), "the end of everything of the first run", 10)
-        assert not any(procfs.alive(pid) for pid in {*family.values(), *other})
+            wait_until(
+                lambda: not any(procfs.alive(pid) for pid in everything), "the end of the first run", 10
+            )
 
 
 def test_when_keeper_and_supervisord_are_killed_together_their_children_die(folder: Path) -> None:
     """Both wills are gone: the kernel's PDEATHSIG still takes workers and apps."""
     with PorticoRun(folder, front() + app()) as run:
         run.get("/")
-        keeper = run.pid_of("portico-keeper")
+        keeper = run.keeper()
         os.kill(keeper, signal.SIGSTOP)
-        os.kill(run.pid, signal.SIGKILL)
-        os.kill(keeper, signal.SIGKILL)
+        procfs.kill(run.pid)
+        procfs.kill(keeper)
         wait_until(lambda: not run.survivors(), "the end of everything", 10)
         for path in run.sockets():
             path.unlink()
@@ -149,7 +153,7 @@ def test_all_workers_killed_at_once_refuse_nobody(folder: Path) -> None:
     with PorticoRun(folder, front() + app()) as run:
         run.get("/")
         for pid in run.workers().values():
-            os.kill(pid, signal.SIGKILL)
+            procfs.kill(pid)
         statuses: list[int] = []
         threads = [threading.Thread(target=lambda: statuses.append(run.get("/").status)) for _ in range(5)]
         for thread in threads:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 from pathlib import Path
 
 from tests.kit import procfs
-from tests.kit.client import Response, Visitor, get
+from tests.kit.client import Response, Visitor, free_port, get
 from tests.kit.configs import app, front
 from tests.kit.load import all_at_once
 from tests.kit.run import Person, PorticoRun
@@ -55,7 +54,7 @@ def test_every_start_has_another_port_and_another_token(folder: Path) -> None:
             facts = run.get("/facts").json()
             ports.add(facts["environment"]["PORT"])
             tokens.add(run.token_of(facts["pid"]))
-            os.kill(facts["pid"], signal.SIGKILL)
+            procfs.kill(facts["pid"])
             wait_until(lambda pid=facts["pid"]: not procfs.alive(pid), "the end of the killed app")
         assert "" not in tokens
         assert len(ports) == 4
@@ -63,13 +62,12 @@ def test_every_start_has_another_port_and_another_token(folder: Path) -> None:
 
 
 def test_a_configured_port_is_kept(folder: Path) -> None:
-    with PorticoRun(folder, front()) as probe:
-        port = probe.port  # free again when this run has ended
+    port = free_port()
     with PorticoRun(folder, front() + app(port=port)) as run:
         for _ in range(2):
             facts = run.get("/facts").json()
             assert facts["environment"]["PORT"] == str(port)
-            os.kill(facts["pid"], signal.SIGKILL)
+            procfs.kill(facts["pid"])
             wait_until(lambda pid=facts["pid"]: not procfs.alive(pid), "the end of the killed app")
 
 
@@ -85,7 +83,7 @@ def test_straight_to_the_port_only_the_token_is_let_in(folder: Path) -> None:
 
 
 def test_what_the_app_sees(folder: Path) -> None:
-    config = front() + app(path="/store", environment={"PORTICO_TEST_GREETING": "good $$ day"})
+    config = front() + app(path="/store", environment={"GREETING": "good $$ day"})
     with PorticoRun(folder, config) as run:
         sent = [
             ("MS-ASPNETCORE-TOKEN", "of the visitor"),
@@ -103,7 +101,7 @@ def test_what_the_app_sees(folder: Path) -> None:
         assert environment["HOST"] == "127.0.0.1"
         assert environment["PORT"] == environment["ASPNETCORE_PORT"] == environment["HTTP_PLATFORM_PORT"]
         assert environment["PORTICO_PID"] == str(facts["pid"])
-        assert environment["PORTICO_TEST_GREETING"] == "good $ day"
+        assert environment["GREETING"] == "good $ day"
         assert headers["x-forwarded-for"] == "127.0.0.1"
         assert headers["x-forwarded-host"] == "shop.example"
         assert headers["x-forwarded-proto"] == "http"
@@ -126,7 +124,7 @@ def test_the_token_is_nowhere_to_be_read(folder: Path) -> None:
             run.get("/error").body,
             get(straight, "/", [("MS-ASPNETCORE-TOKEN", "no")]).body,
         ]
-        os.kill(facts["pid"], signal.SIGKILL)
+        procfs.kill(facts["pid"])
         wait_until(lambda: not procfs.alive(facts["pid"]), "the end of the killed app")
         tokens.add(run.token_of(run.get("/facts").json()["pid"]))
         words = (["status"], ["tail", "shop"], ["maintail"], ["avail"], ["pid", "shop"])
@@ -158,7 +156,7 @@ def test_stdout_and_stderr_go_to_one_file_a_start(folder: Path) -> None:
         pids = []
         for _ in range(2):
             pids.append(run.get("/facts").json()["pid"])
-            os.kill(pids[-1], signal.SIGKILL)
+            procfs.kill(pids[-1])
             wait_until(lambda: not procfs.alive(pids[-1]), "the end of the killed app")
     files = {path.name: path.read_bytes() for path in (folder / "logs" / "shop").iterdir()}
     assert len(files) == 2

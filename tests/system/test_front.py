@@ -151,7 +151,7 @@ def test_status_shows_the_pid_of_the_app_itself(folder: Path) -> None:
         assert run.supervisorctl("pid", "shop").out.strip() == str(pid)
         assert "uvicorn" in " ".join(procfs.argv(pid))
         assert set(run.workers()) == {"portico-front:0", "portico-front:1"}
-        assert "supervisor_conf.keeper" in procfs.argv(run.pid_of("portico-keeper"))
+        assert "supervisor_conf.keeper" in procfs.argv(run.keeper())
         for worker in run.workers().values():
             assert "proxy" in procfs.argv(worker)
             assert "-P" in procfs.argv(worker)

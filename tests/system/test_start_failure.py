@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 from pathlib import Path
 
@@ -123,7 +121,7 @@ def test_a_ready_path_that_fails_names_the_step(folder: Path) -> None:
 def test_a_crash_is_explained_too(folder: Path) -> None:
     with PorticoRun(folder, front() + app()) as run:
         pid = run.get("/facts").json()["pid"]
-        os.kill(pid, signal.SIGKILL)
+        procfs.kill(pid)
         wait_until(lambda: not procfs.alive(pid), "the end of the killed app")
         wait_until(lambda: "SIGKILL" in run.app("why", "shop").out, "the signal in app why")
 

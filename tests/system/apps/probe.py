@@ -15,7 +15,7 @@ NAMES = (
     "ASPNETCORE_APPL_PATH",
     "HTTP_PLATFORM_PORT",
     "PORTICO_PID",
-    "PORTICO_TEST_GREETING",
+    "GREETING",
 )
 SLEEPER = "import time; time.sleep(3600)"
 PARENT = f"""
@@ -183,6 +183,9 @@ async def http(scope, receive, send):
     await send(
         {"type": "http.response.start", "status": status, "headers": [(b"content-type", kind.encode())]}
     )
+    if isinstance(chunks, list):
+        await send({"type": "http.response.body", "body": b"".join(chunks)})
+        return
     pieces = iter(chunks)
     gone = asyncio.ensure_future(receive())
     while not gone.done():
