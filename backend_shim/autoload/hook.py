@@ -67,7 +67,7 @@ class ServerFinder:
         return None
 
     def _add_step(self, spec: ModuleSpec) -> None:
-        loader: Any = spec.loader  # one a module, so that replacing its method concerns nobody else
+        loader: Any = spec.loader  # one a module, but for archives: hence the look at the name below
         execute = getattr(loader, "exec_module", None)
         if execute is None:
             say(f"{spec.name} is loaded in a way the shim does not know")
@@ -75,7 +75,8 @@ class ServerFinder:
 
         def exec_module(module: ModuleType) -> None:
             execute(module)
-            self.patch(module)
+            if module.__name__ == spec.name:
+                self.patch(module)
 
         loader.exec_module = exec_module
 

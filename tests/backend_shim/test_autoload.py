@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -174,3 +175,16 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 def test_installing_twice_in_one_process(tmp_path: Path) -> None:
     for name in ("one", "two"):
         assert backend_shim.autoload.install(tmp_path / name) == tmp_path / name
+
+
+def test_a_server_inside_an_archive(shim: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "app.zip", "w") as archive:
+        archive.writestr("waitress/__init__.py", "from waitress.server import create_server\n")
+        archive.writestr(
+            "waitress/server.py", "import waitress.other\ndef create_server(application): return 1\n"
+        )
+        archive.writestr("waitress/other.py", "")
+    code = "import waitress, waitress.other; print(waitress.create_server.__code__.co_filename)"
+    done = python(code, shim, tmp_path / "app.zip", environ=ARMED)
+    assert done.stdout == f"{shim}/backend_shim/autoload/servers.py\n"
+    assert done.stderr == ""

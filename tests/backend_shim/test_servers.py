@@ -236,9 +236,18 @@ def test_a_server_told_the_same_path_by_its_own_settings(launch: Launch, command
     assert facts["path"] == ("/shop/x" if facts["kind"] == "asgi" else "/x")
 
 
-def test_the_second_server_of_a_process_keeps_its_address(launch: Launch) -> None:
+def test_guarded_in_code_too(launch: Launch) -> None:
+    app = launch("python", "serve.py", "integrated", str(free_port()), base="/shop")
+    refuses_without_the_token(app)
+    tells_who_calls_and_where(app)
+    assert app.paired("/shop/shop").facts["path"] == "/shop"
+    app.stop()
+
+
+@pytest.mark.parametrize("order", ["metrics_too", "metrics_of_a_known_package_first"])
+def test_the_second_server_of_a_process_keeps_its_address(launch: Launch, order: str) -> None:
     metrics = free_port()
-    app = launch("python", "serve.py", "metrics_too", str(metrics))
+    app = launch("python", "serve.py", order, str(metrics))
     assert app.listening() == {("127.0.0.1", app.port), ("127.0.0.1", metrics)}
     assert app.ask().status == 400
     assert Backend([], app.shim, app.output, port=metrics).ask().facts["kind"] == "wsgi"  # as without us

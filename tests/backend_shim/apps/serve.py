@@ -95,5 +95,27 @@ def metrics_too(port):
     app.serve_forever()
 
 
+def metrics_of_a_known_package_first(port):
+    """As prometheus_client's start_http_server does, before the app is served."""
+    import threading
+    from wsgiref.simple_server import WSGIServer, make_server
+
+    class Metrics(WSGIServer):
+        __module__ = "prometheus_client.exposition"
+
+    metrics = make_server("127.0.0.1", port, facts.wsgi, server_class=Metrics)
+    threading.Thread(target=metrics.serve_forever, daemon=True).start()
+    make_server("0.0.0.0", 0, facts.wsgi).serve_forever()
+
+
+def integrated(port):
+    """An app that is guarded in code too."""
+    from wsgiref.simple_server import make_server
+
+    from backend_shim import integrate
+
+    make_server("0.0.0.0", port, integrate(facts.wsgi)).serve_forever()
+
+
 if __name__ == "__main__":
     {name: value for name, value in globals().items() if callable(value)}[sys.argv[1]](int(sys.argv[2]))
