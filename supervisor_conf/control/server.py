@@ -197,7 +197,8 @@ class ControlServer:
             self._log.warning("control.garbage", pid=peer.pid, uid=peer.uid, why=str(error))
             peer.send(Refused(str(error)))
         except OSError as error:
-            self._log.info("control.lost", pid=peer.pid, error=str(error))
+            if not peer.closing:
+                self._log.info("control.lost", pid=peer.pid, error=str(error))
         finally:
             if peer.role:
                 self._roster.gone(peer)
