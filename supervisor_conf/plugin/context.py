@@ -11,6 +11,7 @@ from typing import Any
 from supervisor_conf.plugin.exits import Waker
 from supervisor_conf.plugin.guard import Guard
 from supervisor_conf.plugin.memory import PluginMemory
+from supervisor_conf.plugin.restarts import Restarts
 from supervisor_conf.plugin.terminal import Terminal
 from supervisor_conf.settings import Settings
 
@@ -26,6 +27,7 @@ class Context:
     waker: Waker
     terminal: Terminal | None
     shim: Path | None
+    restarts: Restarts
     send: Callable[[object], None]  # to the keeper; forgotten when there is none: the next one gets Memory
 
     @staticmethod

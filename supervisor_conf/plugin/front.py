@@ -18,7 +18,7 @@ from supervisor_conf.control import messages
 from supervisor_conf.plugin import sockets
 from supervisor_conf.plugin.context import Context
 from supervisor_conf.plugin.descriptors import memory_file
-from supervisor_conf.plugin.keeper import restart_always
+from supervisor_conf.plugin.keeper import always_there
 from supervisor_conf.plugin.spawn import ManagedProcess
 from supervisor_conf.settings import to_json, without_secrets
 
@@ -29,9 +29,11 @@ READY_LIMIT: Final = 30.0
 
 
 class ManagedWorker(ManagedProcess):
+    restarts = True
+
     def __init__(self, context: Context, process: Any) -> None:
         super().__init__(context, process)
-        restart_always(process.config)
+        always_there(process.config)
         process.config.stopwaitsecs = context.settings.front.drain_limit + STOP_MARGIN
         self._environment = dict(process.config.environment or {})
         self.on_end: Callable[[ManagedWorker], None] | None = None
@@ -155,8 +157,8 @@ class Recycle:
         self._group.processes[name] = process
         twin = self._manage(process)
         # Until it takes the place of the old one, a failure is an answer and no reason to try again.
-        twin.process.config.autorestart = False
-        twin.process.config.startretries = 0
+        twin.process.config.autostart = False
+        twin.restarts = False
         return twin
 
     def _promote(self, current: _Replacement) -> None:
@@ -167,12 +169,12 @@ class Recycle:
         processes.pop(new.config.name, None)
         old.config.name, new.config.name = draining, current.name
         processes[draining], processes[current.name] = old, new
-        restart_always(new.config)
+        current.new.restarts = True
         current.new.on_end = None
         self._context.memory.workers[new.pid] = current.new.name
         self._context.log.info("worker.replaced", worker=current.new.name, pid=new.pid, old=old.pid)
         current.old.on_end = self._old_ended
-        old.config.autorestart = False
+        current.old.restarts = False
         if old.get_state() in (ProcessStates.STARTING, ProcessStates.RUNNING):
             old.stop()
         elif old.get_state() == ProcessStates.BACKOFF:
@@ -208,6 +210,7 @@ class Recycle:
             worker.process.give_up()
         if worker.state in STOPPED_STATES:
             self._group.processes.pop(worker.process.config.name, None)
+            self._context.restarts.forget(worker)
 
     def _finish(self, problem: str) -> None:
         if not self.over:

@@ -60,7 +60,6 @@ NAMES: Final[tuple[tuple[Any, str], ...]] = (
     (asyncore, "ExitNow"),
     (supervisord.Supervisor, "stop_groups"),
     (events, "ProcessStateEvent"),
-    (events, "ProcessStateBackoffEvent"),
     (events, "ProcessGroupAddedEvent"),
     (events, "ProcessGroupRemovedEvent"),
     (events, "SupervisorRunningEvent"),

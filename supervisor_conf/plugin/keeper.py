@@ -12,8 +12,6 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from supervisor.datatypes import RestartUnconditionally
-
 from supervisor_conf.plugin import link
 from supervisor_conf.plugin.context import Context
 from supervisor_conf.plugin.descriptors import memory_file
@@ -26,6 +24,7 @@ STOP_WAIT = 5.0
 
 class ManagedKeeper(ManagedProcess):
     dies_with_supervisord = False
+    restarts = True
 
     def __init__(
         self,
@@ -39,7 +38,7 @@ class ManagedKeeper(ManagedProcess):
         self._receive = context.guard.wrap(receive)
         self._first_message = first_message
         self._end: socket.socket | None = None
-        restart_always(process.config)
+        always_there(process.config)
         process.config.stopwaitsecs = STOP_WAIT
         self._environment = dict(process.config.environment or {})
 
@@ -92,10 +91,9 @@ class ManagedKeeper(ManagedProcess):
             os.kill(self.process.pid, signal.SIGKILL)
 
 
-def restart_always(config: Any) -> None:
-    """Restarted whatever happens, at once (`plugin.py` sets the delays), and never given up."""
+def always_there(config: Any) -> None:
+    """Started with supervisord; started again by `restarts.py`, never by supervisord, and never given up."""
     config.autostart = True
-    config.autorestart = RestartUnconditionally
-    config.startsecs = 1
-    config.startretries = 1_000_000
+    config.autorestart = False
+    config.startsecs = config.startretries = 0
     config.stopsignal = signal.SIGTERM

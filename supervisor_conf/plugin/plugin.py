@@ -22,11 +22,6 @@ from supervisor_conf.plugin.spawn import ManagedProcess
 KEEPER: Final = "portico-keeper"
 FRONT: Final = "portico-front"
 
-RESTART_DELAYS: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 5.0)
-"""Seconds before a keeper or worker that died in its first second is started again: the first time at once."""
-WORTH_A_LINE: Final = 3
-"""So many early deaths in a row, and the person at the terminal is told."""
-
 
 class Plugin:
     def __init__(self, context: Context, *, foreign: bool) -> None:
@@ -118,19 +113,12 @@ class Plugin:
 
     def _on_state(self, event: Any) -> None:
         self.context.waker.poke()
-        if isinstance(event, events.ProcessStateBackoffEvent):
-            managed = self._managed.get(id(event.process))
-            if isinstance(managed, ManagedKeeper | ManagedWorker):
-                self._delay_restart(managed)
 
-    def _delay_restart(self, managed: ManagedProcess) -> None:
-        process = managed.process
-        failures = process.backoff
-        process.delay = time.time() + RESTART_DELAYS[min(failures, len(RESTART_DELAYS)) - 1]
-        if failures == WORTH_A_LINE:
-            said = managed.output.text().strip().rpartition("\n")[2]
-            reason = said or process.spawnerr or "it ends at once"
-            self._say(f"{managed.name} cannot start: {reason}")
+    def tell_failure(self, managed: ManagedProcess) -> None:
+        """A process of ours that keeps dying: one sentence for the person at the terminal."""
+        said = managed.output.text().strip().rpartition("\n")[2]
+        reason = said or managed.process.spawnerr or "it ends at once"
+        self._say(f"{managed.name} cannot start: {reason}")
 
     def _on_group_added(self, event: Any) -> None:
         self._adopt_group(event.group)
@@ -141,7 +129,8 @@ class Plugin:
             for group in self.context.supervisord.process_groups.values()
             for process in group.processes.values()
         }
-        self._managed = {key: one for key, one in self._managed.items() if key in present}
+        for key in [key for key in self._managed if key not in present]:
+            self.context.restarts.forget(self._managed.pop(key))
 
     def _on_running(self, event: Any) -> None:
         for interface in commands.namespaces(self.context.options.httpservers):
@@ -159,6 +148,7 @@ class Plugin:
         self.context.log.warning("reload.refused", by="SIGHUP")
 
     def _turn(self) -> None:
+        self.context.restarts.tick(time.monotonic())
         if self._recycle is not None:
             self._recycle.tick(time.monotonic())
 

@@ -19,6 +19,7 @@ from supervisor_conf.plugin.context import Context
 from supervisor_conf.plugin.descriptors import lift
 from supervisor_conf.plugin.exits import Waker
 from supervisor_conf.plugin.plugin import Plugin
+from supervisor_conf.plugin.restarts import Restarts
 from supervisor_conf.plugin.terminal import Terminal
 from supervisor_conf.settings import InvalidSettings, Settings, load_settings
 
@@ -103,6 +104,7 @@ def _plugin(supervisord: Any, config: str = "", **unknown: str) -> Plugin:
         waker=Waker(),
         terminal=prepared.terminal,
         shim=prepared.shim,
+        restarts=Restarts(options, lambda managed: plugin.tell_failure(managed)),
         send=lambda message: plugin.send(message),
     )
     plugin = Plugin(context, foreign=_prepared is None)

@@ -45,11 +45,14 @@ class ManagedProcess:
     """Wraps one Subprocess. Subclasses say what it inherits and what its life means to the keeper."""
 
     dies_with_supervisord = True
+    restarts = False
+    """Whether it is started again when it ends by itself."""
 
     def __init__(self, context: Context, process: Any) -> None:
         self.context = context
         self.process = process
-        self.output = Output(time.monotonic())
+        self.forked = time.monotonic()
+        self.output = Output(self.forked)
         self._sources: tuple[int, ...] = ()
         self._parent = os.getpid()
         process.config = copy.copy(process.config)
@@ -118,11 +121,12 @@ class ManagedProcess:
 
     def _fork(self) -> int | None:
         self._parent = os.getpid()
-        self.output = Output(time.monotonic())
+        self.forked = time.monotonic()
+        self.output = Output(self.forked)
         with _signals_blocked():
             pid: int | None = self._stock_spawn()
         if pid is None:
-            self.not_started(self.process.spawnerr or "supervisord did not fork")
+            self._note_failure(self.process.spawnerr or "supervisord did not fork")
             return None
         try:
             os.setpgid(pid, pid)
@@ -139,7 +143,12 @@ class ManagedProcess:
         self.process.change_state(ProcessStates.STARTING)
         self.process.record_spawnerr(sentence)
         self.process.change_state(ProcessStates.BACKOFF)
+        self._note_failure(sentence)
+
+    def _note_failure(self, sentence: str) -> None:
         self.not_started(sentence)
+        if self.restarts:
+            self.context.restarts.ended(self, 0.0, time.monotonic())
 
     def _listen_to_output(self) -> None:
         handler = OutputHandler(self.output, time.monotonic)
@@ -196,6 +205,9 @@ class ManagedProcess:
             if self.output.sink is not None:
                 self.output.sink.close()
                 self.output.sink = None
+            if self.restarts:
+                now = time.monotonic()
+                self.context.restarts.ended(self, now - self.forked, now)
 
 
 def kill_group(pid: int) -> None:
