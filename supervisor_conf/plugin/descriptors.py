@@ -25,6 +25,18 @@ def floor() -> int:
     return min(_HIGHEST_FLOOR, max(_LOWEST, soft - min(_ROOM, soft // 4)))
 
 
+def make_room(minfds: int) -> bool:
+    """Raise the soft limit as far as needed, and allowed, for the floor to be above `minfds`; True if it is.
+
+    Only a reload closes what is below, so this matters in somebody else's supervisord alone: ours refuses one.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = minfds + _ROOM
+    if floor() < minfds and (hard == resource.RLIM_INFINITY or wanted <= hard):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return floor() >= minfds
+
+
 def lift(fd: int) -> int:
     """A copy of `fd` above the floor, closed on exec. Raises OSError (EMFILE: no room is left there)."""
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, floor())

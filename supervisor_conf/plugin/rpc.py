@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from supervisor_conf import eventlog
 from supervisor_conf.plugin import guard, memory, sockets
 from supervisor_conf.plugin.context import Context
-from supervisor_conf.plugin.descriptors import lift
+from supervisor_conf.plugin.descriptors import lift, make_room
 from supervisor_conf.plugin.exits import Waker
 from supervisor_conf.plugin.plugin import Plugin
 from supervisor_conf.plugin.restarts import Restarts
@@ -114,6 +114,11 @@ def _plugin(supervisord: Any, config: str = "", **unknown: str) -> Plugin:
 def _prepare_by_itself(options: Any, config: str) -> _Prepared:
     if not config:
         _leave(options, "[rpcinterface:portico] needs config=/path/to/portico.toml.")
+    if not make_room(options.minfds):
+        options.logger.warn(
+            f"portico: a reload of this supervisord will close its listening sockets: the limit of open files "
+            f"(`ulimit -n`) is not above minfds={options.minfds}."
+        )
     try:
         guard.self_test()
         settings = load_settings(Path(config), os.environ)

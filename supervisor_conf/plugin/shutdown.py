@@ -105,6 +105,9 @@ class Shutdown:
             case Stage.KEEPER:
                 for keeper in self._of(ManagedKeeper):
                     _stop(keeper)
+            case Stage.OVER:
+                if self._context.terminal is not None:
+                    self._context.terminal.finish()
 
     def _left(self) -> bool:
         """The stage is over."""

@@ -70,6 +70,7 @@ class Rig:
         self.supervisord: subprocess.Popen[bytes] | None = None
         self.keeper: Keeper | None = None
         self.extra = ""  # sections of somebody else
+        self.python = sys.executable
 
     # ----------------------------------------------------------------------------------------------------------
     # Files
@@ -89,7 +90,7 @@ class Rig:
                 )
             )
         for app in self.settings.apps:
-            command = shlex.join([sys.executable, "-I", "-S", launch.__file__, app.name])
+            command = shlex.join([self.python, "-I", "-S", launch.__file__, app.name])
             parts.append(section(f"program:{app.name}", command=command, **_APP))
         return "\n".join([*parts, self.extra])
 
@@ -119,18 +120,18 @@ class Rig:
         return "\n".join([self._base(), *programs])
 
     def _program(self, name: str, script: Path, **more: object) -> str:
-        command = shlex.join([sys.executable, "-P", str(script), str(self.run)])
+        command = shlex.join([self.python, "-P", str(script), str(self.run)])
         log = {"redirect_stderr": "true", "stdout_logfile": self.run / f"{name}.log"}
         return section(f"program:{name}", command=command, serverurl="", **log, **more)
 
     # ----------------------------------------------------------------------------------------------------------
     # Life
 
-    def start(self, conf: str, *, stock: bool = False, pass_fds: tuple[int, ...] = (), **popen: Any) -> None:
+    def start(self, conf: str, *, stock: bool = False, pythonpath: str = "", **popen: Any) -> None:
         (self.run / "shim").mkdir(exist_ok=True)
         (self.run / "supervisord.conf").write_text(conf)
         (self.run / "settings.json").write_text(to_json(self.settings))
-        argv = [sys.executable, str(HERE / "supervisord_with_plugin.py"), str(self.run)]
+        argv = [self.python, str(HERE / "supervisord_with_plugin.py"), str(self.run)]
         if stock:
             argv = [
                 sys.executable,
@@ -146,8 +147,7 @@ class Rig:
                 stdin=subprocess.DEVNULL,
                 stdout=terminal,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"},
-                pass_fds=pass_fds,
+                env={**os.environ, "PYTHONPATH": f"{ROOT}:{pythonpath}", "PYTHONWARNINGS": "ignore"},
                 **popen,
             )
         wait_for(lambda: self._up(), self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -32,6 +33,12 @@ def _rig(tmp_path: Path, port: int = 0) -> Rig:
     return Rig(tmp_path, load_settings(file, {}))
 
 
+def _limit_open_files(soft: int) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def _conf(rig: Rig, **more: object) -> str:
     own = section("rpcinterface:portico", config=rig.run / "portico.toml", **_FACTORY, **more)
     conf = rig.portico_conf()
@@ -43,20 +50,28 @@ def _conf(rig: Rig, **more: object) -> str:
 _FACTORY = {"supervisor.rpcinterface_factory": "supervisor_conf.plugin.rpc:make"}
 
 
-def test_reload_of_somebody_elses_supervisord_keeps_the_sockets_and_counts_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("limit", "minfds"),
+    [
+        pytest.param(0, 5000, id="minfds was raised in the file"),
+        pytest.param(1024, 1024, id="the limit of open files is minfds"),
+    ],
+)
+def test_reload_of_somebody_elses_supervisord_keeps_the_sockets_and_counts_on(
+    tmp_path: Path, limit: int, minfds: int
+) -> None:
     rig = _rig(tmp_path)
     rig.extra = section("program:theirs", command="/bin/cat")
     try:
-        rig.start(_conf(rig), stock=True)
+        rig.start(_conf(rig), stock=True, preexec_fn=lambda: _limit_open_files(limit))
         rig.be_keeper()
         address = rig.url()
         first = rig.start_app()
         theirs = wait_for(lambda: rig.info("theirs")["pid"], rig)
-        # minfds far above the sockets' neighbourhood of a plugin that only went by minfds.
         more = (
             (rig.run / "supervisord.conf")
             .read_text()
-            .replace("[supervisord]", "[supervisord]\nminfds = 5000")
+            .replace("[supervisord]", f"[supervisord]\nminfds = {minfds}")
         )
         (rig.run / "supervisord.conf").write_text(more)
         assert rig.ctl("reload").stdout == "Restarted supervisord\n"

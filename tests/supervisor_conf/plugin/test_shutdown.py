@@ -7,9 +7,14 @@ import os
 import signal
 import socket
 from pathlib import Path
+from types import MethodType, SimpleNamespace
+
+from supervisor.http import NOT_DONE_YET
+from supervisor.rpcinterface import SupervisorNamespaceRPCInterface
 
 from supervisor_conf.control import messages
 from supervisor_conf.listen import Listen
+from supervisor_conf.plugin import commands
 from tests.supervisor_conf.plugin.rig import (
     FOREVER,
     TIMEOUT,
@@ -197,3 +202,21 @@ def test_stock_supervisord_restarts_everything_on_hangup(rig: Rig) -> None:
     assert rig.supervisord is not None
     rig.supervisord.send_signal(signal.SIGHUP)
     wait_for(lambda: not alive(before), rig)
+
+
+def test_waiting_for_a_stop_does_not_spin() -> None:
+    """supervisord asks the function that it was answered with again and again: after 0 s means without a pause."""
+
+    class Interface(SupervisorNamespaceRPCInterface):  # type: ignore[misc]
+        def stopProcess(self, name: str, wait: bool = True) -> object:
+            def onwait() -> object:
+                return NOT_DONE_YET
+
+            onwait.delay = 0  # type: ignore[attr-defined]
+            return onwait
+
+    interface = Interface(SimpleNamespace(process_groups={}))
+    assert interface.stopProcess("shop").delay == 0
+    commands.wrap(interface, lambda group: [], refuse_reload=False)
+    assert interface.stopProcess("shop").delay == commands.WAIT_TURN
+    assert isinstance(interface.stopProcess, MethodType)

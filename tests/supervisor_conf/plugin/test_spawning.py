@@ -275,6 +275,44 @@ def test_an_app_of_another_user_runs_and_dies_with_supervisord(tmp_path: Path) -
         rig.clean()
 
 
+DEBIAN_PYTHON = Path("/usr/bin/python3.11")
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not DEBIAN_PYTHON.exists(), reason="root becomes nobody to run it")
+def test_an_ordinary_user_runs_everything() -> None:
+    import sysconfig
+    import tempfile
+
+    # pytest's own folders are closed to other users, as an interpreter under /root is.
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder)
+        run.chmod(0o755)
+        forever = [str(DEBIAN_PYTHON), *FOREVER[1:]]
+        rig = Rig(run, settings_of(run, forever, stdout_log=str(run / "logs/shop/stdout"), user="root"))
+        rig.python = str(DEBIAN_PYTHON)
+        os.chown(run, 65534, 65534)
+        try:
+            rig.start(
+                rig.portico_conf(),
+                pythonpath=sysconfig.get_paths()["purelib"],
+                user=65534,
+                group=65534,
+                extra_groups=(),
+            )
+            rig.be_keeper()
+            spawned = rig.start_app()
+            wait_for(lambda: _output(rig, spawned).text == "up\n", rig)
+            assert rig.supervisord is not None
+            for pid in (spawned.pid, *children_of(rig.supervisord.pid)):
+                assert os.stat(f"/proc/{pid}").st_uid == 65534
+            assert Path(spawned.log).read_text() == "up\n"
+            rig.supervisord.kill()
+            rig.supervisord.wait()
+            wait_for(lambda: not alive(spawned.pid), rig)
+        finally:
+            rig.clean()
+
+
 def _output(rig: Rig, spawned: messages.Spawned) -> messages.Output:
     rig.keeper_now().say(
         messages.AskOutput(generation=spawned.generation, app=spawned.app, slot=spawned.slot)
