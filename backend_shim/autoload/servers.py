@@ -246,7 +246,7 @@ def _granian_server(module: Any, cls: Any, claim: Claim) -> None:
             elif wrap_loader:
                 target_loader = partial(target_loader, self.target)
             wrap_loader = False
-            target_loader = partial(_granian_load, target_loader, str(self.interface.value))
+            target_loader = partial(_granian_load, target_loader, _granian_interface(self))
         return own_serve(self, spawn_target, target_loader, wrap_loader)
 
     @wraps(own_shared_socket)
@@ -273,7 +273,7 @@ def granian_embed(module: Any, claim: Claim) -> None:
     @wraps(own_serve)
     async def serve(self: Any, *args: Any, **kwargs: Any) -> Any:
         if _granian_address(self, claim):
-            self.target = _granian_guard(self.target, str(self.interface.value), claim.pairing)
+            self.target = _granian_guard(self.target, _granian_interface(self), claim.pairing)
         return await own_serve(self, *args, **kwargs)
 
     cls.serve = serve
@@ -287,6 +287,11 @@ def _granian_address(server: Any, claim: Claim) -> bool:
     server.bind_uds = Path(address.path) if address.path else None  # granian 2
     server.ssl_ctx = (False, *server.ssl_ctx[1:])
     return True
+
+
+def _granian_interface(server: Any) -> str:
+    """Granian takes a word for its enum of words."""
+    return str(getattr(server.interface, "value", server.interface))
 
 
 def _granian_load(loader: Callable[[], Any], interface: str) -> Any:

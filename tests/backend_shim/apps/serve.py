@@ -52,9 +52,8 @@ def waitress(port):
 
 def granian(port):
     from granian import Granian
-    from granian.constants import Interfaces
 
-    Granian("facts:asgi", address="0.0.0.0", port=port, interface=Interfaces.ASGI).serve()
+    Granian("facts:asgi", address="0.0.0.0", port=port, interface="asgi").serve()
 
 
 def granian_embed(port):
