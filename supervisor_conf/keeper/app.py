@@ -274,7 +274,14 @@ class KeptApp:
         row = self.law.row(generation)
         if row is not None:
             self._end_probe(generation)
-            self._greenlets[generation] = gevent.spawn(work, self.generations[generation], row)
+            self._greenlets[generation] = gevent.spawn(self._work, work, self.generations[generation], row)
+
+    def _work(self, work: Callable[[Spawned, Row], None], generation: Spawned, row: Row) -> None:
+        try:
+            work(generation, row)
+        except Exception as error:
+            # Without its probe a start would hang until its time limit; a new keeper looks again.
+            raise LawBroken(f"{self.settings.name}: {error}") from error
 
     def _end_probe(self, generation: int) -> None:
         greenlet = self._greenlets.pop(generation, None)
@@ -358,7 +365,7 @@ class KeptApp:
     # Time
 
     def _set_alarm(self) -> None:
-        self._alarm.stop()
+        self._alarm.close()
         due = self.law.due
         if due is not None:
             self._alarm = gevent.get_hub().loop.timer(max(due - time.monotonic(), 0))

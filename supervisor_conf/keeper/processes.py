@@ -35,11 +35,11 @@ class Process:
 
 
 def read_process(pid: int) -> Process | None:
-    """None if there is no such process (any more)."""
+    """None if there is no such process (any more), or none that this user may know of."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             line = file.read()
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
     # The name may hold blanks and brackets: what follows the last bracket is regular.
     name = line[line.index(b"(") + 1 : line.rindex(b")")]
@@ -123,5 +123,5 @@ def _kill(pids: Iterable[int]) -> None:
     for pid in pids:
         try:
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass  # it was quicker
+        except (ProcessLookupError, PermissionError):
+            pass  # it was quicker, or has become another user's

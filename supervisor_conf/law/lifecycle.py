@@ -29,6 +29,9 @@ from supervisor_conf.law.journey import Failure, Journey, StartStep
 START_ATTEMPTS: Final = 2
 """As ANCM: one bad port or one unlucky moment is forgiven, each attempt with the whole startup time limit."""
 
+SHORTEST_START: Final = 0.25
+"""Seconds. A startup time limit of 0 is not «never» and not «for ever», but one look, which ANCM takes then."""
+
 SUSPECT_LIMIT: Final = 1.0
 """Seconds that a generation which refused a connection has to be found listening again (a server may be
 replacing its listener). It gets no requests meanwhile."""
@@ -397,7 +400,8 @@ class Lifecycle:
         self._out.append(commands.Spawn(slot))
 
     def _new_row(self, slot: int, now: float, attempt: int) -> Row:
-        row = Row(slot, Journey(self.rules.app, now, attempt), start_due=now + self.rules.startup_time_limit)
+        limit = max(self.rules.startup_time_limit, SHORTEST_START)
+        row = Row(slot, Journey(self.rules.app, now, attempt), start_due=now + limit)
         self.rows.append(row)
         self._out.append(commands.Moved(slot, 0, State.STOPPED, State.STARTING, "wanted", 0.0))
         self._publish()
