@@ -17,7 +17,7 @@ from proxy.exchange import Exchange, too_large
 from proxy.failures import Cause, Failure, Side, Stage, malformed_request, proxy_status, reason_word
 from proxy.forward import forward
 from proxy.handlers import Ambiguous, MethodNotAllowed, NoApp
-from proxy.headers import Caller
+from proxy.headers import Caller, caller_lines
 from proxy.max_forwards import final_answer, hops_left, one_less
 from proxy.pages import render
 from proxy.peer import Framing, Request, read_head, read_request
@@ -55,13 +55,14 @@ REASONS = {
 class Connection:
     """One client, from accept to close."""
 
-    __slots__ = ("_served", "_stream", "_worker", "caller", "exchange", "idle")
+    __slots__ = ("_lines_of_caller", "_served", "_stream", "_worker", "caller", "exchange", "idle")
 
     def __init__(self, stream: Stream, caller: Caller, worker: Worker) -> None:
         self._stream = stream
         self._worker = worker
         self._served = 0
         self.caller = caller
+        self._lines_of_caller = caller_lines(caller, worker.settings.front.forwarded_for_port)
         self.exchange: Exchange | None = None
         self.idle = True
         self._rest()
@@ -126,7 +127,8 @@ class Connection:
         try:
             head = read_head(self._stream, worker.limits, worker.settings.front.header_timeout, first)
             if head:
-                return read_request(head, worker.limits)
+                quick = worker.quick.request(head) if worker.quick is not None else None
+                return quick if quick is not None else read_request(head, worker.limits)
         except Malformed as problem:
             self._refuse(malformed_request(problem))
             return None
@@ -143,7 +145,15 @@ class Connection:
 
     def _serve_request(self, request: Request) -> None:
         worker = self._worker
-        exchange = Exchange(request, self._stream, self.caller, worker.settings.front, worker.request_id())
+        exchange = Exchange(
+            request,
+            self._stream,
+            self.caller,
+            worker.settings.front,
+            worker.request_id(),
+            lines_of_caller=self._lines_of_caller,
+            quick=worker.quick,
+        )
         self.exchange = exchange
         if worker.draining:
             exchange.keep_alive = False

@@ -7,7 +7,8 @@ from typing import Any
 from proxy.backend import AppDesk
 from proxy.body import Body, body_of
 from proxy.failures import Cause, Failure, Side, Stage
-from proxy.headers import Caller
+from proxy.head import QuickReader
+from proxy.headers import Caller, caller_lines
 from proxy.peer import Request
 from proxy.streams import Stream
 from proxy.strict import Malformed
@@ -36,6 +37,7 @@ class Exchange:
         "body_sent",
         "body_taken",
         "caller",
+        "caller_lines",
         "client",
         "client_left",
         "desk",
@@ -45,6 +47,7 @@ class Exchange:
         "keep_alive",
         "moved",
         "phase",
+        "quick",
         "reason",
         "request",
         "request_id",
@@ -57,11 +60,21 @@ class Exchange:
     desk: AppDesk
 
     def __init__(
-        self, request: Request, client: Stream, caller: Caller, front: FrontSettings, request_id: bytes
+        self,
+        request: Request,
+        client: Stream,
+        caller: Caller,
+        front: FrontSettings,
+        request_id: bytes,
+        *,
+        lines_of_caller: bytes | None = None,
+        quick: QuickReader | None = None,
     ) -> None:
         self.request = request
         self.client = client
         self.caller = caller
+        self.caller_lines = lines_of_caller or caller_lines(caller, front.forwarded_for_port)
+        self.quick = quick
         self.front = front
         self.request_id = request_id
         self.trusted = False

@@ -25,7 +25,7 @@ from proxy.backend import ConnectRefused, Generation
 from proxy.body import Body, Truncated, body_of, chunk, last_chunk
 from proxy.exchange import Exchange, bad_body
 from proxy.failures import Cause, Failure, Side, Stage, malformed_response
-from proxy.headers import Fields, request_fields, response_fields
+from proxy.headers import Fields, own_lines, request_fields, response_fields
 from proxy.peer import Framing, HeadTooLong, Request, Response, read_head, read_response
 from proxy.streams import Stream, StreamClosed, TimedOut
 from proxy.strict import RESPONSE_LIMITS, Malformed, split_target
@@ -144,7 +144,9 @@ class _Conversation:
     def _next_head(self) -> Response:
         try:
             head = read_head(self.app, RESPONSE_LIMITS, self.timeout, self._first_bytes())
-            return read_response(head, self.request)
+            quick = self.exchange.quick
+            response = quick.response(head, self.request) if quick is not None else None
+            return response if response is not None else read_response(head, self.request)
         except HeadTooLong as error:
             raise Failure(Cause.APP_HEAD_TOO_LARGE, Stage.AWAIT_HEAD, Side.APP, error.reason) from None
         except Malformed as error:
@@ -328,38 +330,59 @@ class Upload:
 
 def request_head(request: Request, exchange: Exchange, token: str) -> bytes:
     """The head as the app gets it: the target byte for byte, the fields that may cross, our own."""
-    fields = request_fields(
-        request.fields,
-        caller=exchange.caller,
-        host=request.host,
-        token=token.encode("ascii"),
-        request_id=exchange.request_id,
-        upgrade=request.upgrade or None,
-        forwarded_for_port=exchange.front.forwarded_for_port,
-        trusted=exchange.trusted,
-        via=exchange.via,
-        http_version=request.version,
-    )
+    target = request.target
+    if not target.startswith(b"/"):
+        target = split_target(target).origin  # RFC 9112 3.2.1: what an origin server is asked for
     framing = b""
     if request.framing is Framing.CHUNKED:
         framing = b"Transfer-Encoding: chunked\r\n"
     elif request.framing is Framing.LENGTH:
         framing = b"Content-Length: %d\r\n" % request.length
-    target = request.target
-    if not target.startswith(b"/"):
-        target = split_target(target).origin  # RFC 9112 3.2.1: what an origin server is asked for
-    return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (request.method, target, field_lines(fields), framing)
+    return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (
+        request.method,
+        target,
+        _lines_up(request, exchange, token.encode("ascii")),
+        framing,
+    )
+
+
+def _lines_up(request: Request, exchange: Exchange, token: bytes) -> bytes:
+    if request.lines and not (exchange.trusted or exchange.via):
+        return request.lines + own_lines(exchange.caller_lines, request.host, exchange.request_id, token)
+    return field_lines(
+        request_fields(
+            request.fields,
+            caller=exchange.caller,
+            host=request.host,
+            token=token,
+            request_id=exchange.request_id,
+            upgrade=request.upgrade or None,
+            forwarded_for_port=exchange.front.forwarded_for_port,
+            trusted=exchange.trusted,
+            via=exchange.via,
+            http_version=request.version,
+        )
+    )
 
 
 def response_head(response: Response, exchange: Exchange, chunked: bool) -> bytes:
     """The head as the client gets it."""
-    upgrade = upgrade_value(response.fields) if response.status in (101, 426) else None
-    fields = response_fields(
-        response.fields, via=exchange.via, http_version=response.version, upgrade=upgrade
-    )
     framing = b"Transfer-Encoding: chunked\r\n" if chunked else b""
     return (
-        status_line(response) + field_lines(fields) + framing + connection_line(response, exchange) + b"\r\n"
+        status_line(response)
+        + _lines_down(response, exchange)
+        + framing
+        + connection_line(response, exchange)
+        + b"\r\n"
+    )
+
+
+def _lines_down(response: Response, exchange: Exchange) -> bytes:
+    if response.lines and not exchange.via:
+        return response.lines
+    upgrade = upgrade_value(response.fields) if response.status in (101, 426) else None
+    return field_lines(
+        response_fields(response.fields, via=exchange.via, http_version=response.version, upgrade=upgrade)
     )
 
 

@@ -12,7 +12,7 @@ and 304 answers say of a body that does not come; a caller that frames anew drop
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -312,3 +312,56 @@ def trailer_fields(fields: Fields) -> Fields:
 
 def _may_trail(key: bytes) -> bool:
     return key not in _NEVER_TRAILERS and not key.startswith((_OURS, *_FORWARDED_PREFIXES))
+
+
+def caller_lines(caller: Caller, with_port: bool) -> bytes:
+    """What `request_fields` says of an untrusted peer, as it is written: the same for a whole connection."""
+    return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n" % (
+        forwarded_for(caller, with_port),
+        caller.scheme.encode("ascii"),
+    )
+
+
+def own_lines(of_caller: bytes, host: bytes, request_id: bytes, token: bytes) -> bytes:
+    """The fields that `request_fields` adds at the end, as they are written; `host` is not empty."""
+    return b"%bX-Forwarded-Host: %b\r\nX-Request-ID: %b\r\n%b: %b\r\n" % (
+        of_caller,
+        host,
+        request_id,
+        TOKEN_NAME,
+        token,
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------
+# By names alone, for the quick reader: the same tables, asked once for each sequence of names
+
+Crossing = Callable[[tuple[bytes, ...]], tuple[int, ...] | None]
+"""Field names to the indices of those that cross; None where values have a say in it."""
+
+_ORDINARY = frozenset({b"content-length", b"transfer-encoding", b"connection", b"host"})
+
+
+def crossing_of_request(names: tuple[bytes, ...]) -> tuple[int, ...] | None:
+    """As `request_fields` for an HTTP/1.1 request of an untrusted peer whose Connection names no field."""
+    crossing = []
+    for index, name in enumerate(names):
+        key = name.translate(_FOLD)
+        act = _REQUEST_ACTS.get(key)
+        if act in (_Act.TE, _Act.EXPECT) or key == b"upgrade" or (key in _ORDINARY and name.lower() != key):
+            return None
+        if act is _Act.HOST or (act is None and _is_crossing(name, key, trusted=False)):
+            crossing.append(index)
+    return tuple(crossing)
+
+
+def crossing_of_response(names: tuple[bytes, ...]) -> tuple[int, ...] | None:
+    """As `response_fields` for a final response whose Connection names no field."""
+    crossing = []
+    for index, name in enumerate(names):
+        key = name.translate(_FOLD)
+        if key == b"upgrade" or (key in _ORDINARY and name.lower() != key):
+            return None
+        if key not in _RESPONSE_ACTS and not key.startswith(_OURS):
+            crossing.append(index)
+    return tuple(crossing)

@@ -102,7 +102,7 @@ _PLAIN_RESPONSE = re.compile(
     rb"HTTP/1\.1 [1-5][0-9][0-9] [^\x00-\x08\x0a-\x1f\x7f]*+\r\n"
     rb"(?:[" + TCHAR + rb"]++:[^\x00-\x08\x0a-\x1f\x7f]*+\r\n)*+\r\n"
 )
-_PLAIN_HOST = re.compile(rb"[ \t]*+[0-9A-Za-z._-]{1,255}+(?::[0-9]{1,4}+)?+[ \t]*+\r")
+_PLAIN_HOST = re.compile(rb"[ \t]*+[0-9A-Za-z._-]{1,255}+(?::[0-5]?[0-9]{1,4}+)?+[ \t]*+\r")
 _PLAIN_LENGTH = re.compile(rb"[ \t]*+[0-9]{1,18}+[ \t]*+\r")
 
 _REQUEST_LINE = re.compile(rb"(?P<method>[^ \t]+) (?P<target>[^ \t]+) (?P<version>[^ \t]+)")

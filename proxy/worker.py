@@ -24,6 +24,7 @@ from proxy.connection import Connection
 from proxy.exchange import Exchange
 from proxy.failures import Failure, reason_word
 from proxy.handlers import Handlers
+from proxy.head import QuickReader
 from proxy.headers import Caller
 from proxy.keeper_link import KeeperLink
 from proxy.listener import Listener, adopt
@@ -47,6 +48,7 @@ class Worker:
         self._access = access
         self.draining = False
         self.limits = Limits(max_head=settings.front.max_header_bytes)
+        self.quick = QuickReader(self.limits) if settings.front.quick_lane else None
         self.handlers = Handlers(settings.apps)
         self.deadlines = Deadlines()
         self._keeper = KeeperLink(
@@ -180,7 +182,9 @@ def main(arguments: list[str]) -> int:
     name = os.environ.get("SUPERVISOR_PROCESS_NAME", str(os.getpid()))
     access = AccessLog(int(descriptor)) if (descriptor := os.environ.get("PORTICO_ACCESS_FD")) else None
     worker = Worker(settings, run_directory, f"portico-front:{name}", access)
-    if os.getuid() == 0:  # only now: gevent imports more when its hub is made, and may sit where only root reads
+    if (
+        os.getuid() == 0
+    ):  # only now: gevent imports more when its hub is made, and may sit where only root reads
         become(settings.front.user or "nobody")
     worker.run(sockets)
     return 0

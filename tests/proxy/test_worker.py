@@ -183,10 +183,22 @@ def test_full_duplex_each_piece_is_answered_before_the_next_is_sent(worker: Work
         received = received.partition(b"\r\n\r\n")[2]
         for number in range(5):
             visitor.sendall(b"%03d" % number)
-            while not received.endswith(b"3\r\n%03d\r\n" % number):
+            while not chunks(received).endswith(b"%03d" % number):
                 received += visitor.recv(65536)
-        while not received.endswith(b"0\r\n\r\n"):
+        while not received.endswith(b"\r\n0\r\n\r\n"):
             received += visitor.recv(65536)
+
+
+def chunks(data: bytes) -> bytes:
+    """The content of the chunks that have arrived whole."""
+    content = b""
+    while b"\r\n" in data:
+        size, _, rest = data.partition(b"\r\n")
+        length = int(size, 16)
+        if len(rest) < length + 2:
+            break
+        content, data = content + rest[:length], rest[length + 2 :]
+    return content
 
 
 # ------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,191 @@
+"""The quick reader takes only what the strict reader and h11 take, reads it as they do, and what is forwarded is
+the same byte for byte."""
+
+from __future__ import annotations
+
+from hypothesis import event, example, given
+from hypothesis import strategies as st
+
+from proxy.forward import field_lines
+from proxy.head import MEMORY, QuickReader
+from proxy.headers import Caller, caller_lines, own_lines, request_fields, response_fields
+from proxy.peer import Framing, Request, Response, read_request, read_response
+from proxy.strict import Limits
+from tests.properties.heads import any_case, heads, tokens, values
+
+LIMITS = Limits()
+CALLER = Caller("192.0.2.7", 4711, "http")
+
+trimmed = values.map(lambda value: b"v" + value.strip(b" \t"))
+usual_names = st.sampled_from(
+    b"Accept User-Agent Cookie Referer X-Request-ID X-Forwarded-For X_Forwarded_For MS-ASPNETCORE-TOKEN "
+    b"ms_aspnetcore_x Forwarded X-Original-URL Proxy Keep-Alive Proxy-Connection Proxy-Authorization "
+    b"HTTP2-Settings Authorization Set-Cookie Server Date Proxy-Authenticate Via".split()
+).flatmap(any_case)
+special = st.sampled_from(
+    [
+        (b"Connection", b"keep-alive"),
+        (b"Connection", b"Close"),
+        (b"connection", b"x-hop"),
+        (b"Connection", b"close, te"),
+        (b"Content-Length", b"5"),
+        (b"content-length", b"007"),
+        (b"Content-Length", b"5, 5"),
+        (b"Content_Length", b"5"),
+        (b"Content-Length", b"9" * 18),
+        (b"Content-Length", b"9" * 19),
+        (b"Transfer-Encoding", b"chunked"),
+        (b"Transfer-Encoding", b"Chunked"),
+        (b"Transfer_Encoding", b"chunked"),
+        (b"Transfer-Encoding", b"gzip, chunked"),
+        (b"TE", b"trailers"),
+        (b"Upgrade", b"websocket"),
+        (b"Expect", b"100-continue"),
+        (b"Host", b"b"),
+        (b"Accept", b"text/html"),
+    ]
+)
+fields = st.tuples(usual_names, trimmed) | st.tuples(tokens, trimmed) | special
+host_lines = st.sampled_from([b"a", b"a.example:8080", b"127.0.0.1:45123", b"[::1]", b"a/b", b"a:99999", b""])
+
+
+@st.composite
+def plain_heads(draw: st.DrawFn, line: bytes, host: bool) -> bytes:
+    block = draw(st.lists(fields, max_size=6))
+    if host:
+        block.insert(draw(st.integers(0, len(block))), (b"Host", draw(host_lines)))
+    return line + b"\r\n" + b"".join(b"%b: %b\r\n" % field for field in block) + b"\r\n"
+
+
+request_lines = st.sampled_from(
+    [
+        b"GET / HTTP/1.1",
+        b"POST /a%2Fb?c=d HTTP/1.1",
+        b"HEAD /x HTTP/1.1",
+        b"OPTIONS * HTTP/1.1",
+        b"GET http://a/ HTTP/1.1",
+        b"GET /%00 HTTP/1.1",
+        b"CONNECT /a HTTP/1.1",
+        b"connect /a HTTP/1.1",
+        b"GET / HTTP/1.0",
+    ]
+)
+status_lines = st.sampled_from(
+    [
+        b"HTTP/1.1 200 OK",
+        b"HTTP/1.1 200 ",
+        b"HTTP/1.1 204 No Content",
+        b"HTTP/1.1 304 Not Modified",
+        b"HTTP/1.1 404 N\xc3\xb6",
+        b"HTTP/1.1 599 x\ty",
+        b"HTTP/1.0 200 OK",
+        b"HTTP/1.1 101 Switching Protocols",
+        b"HTTP/1.1 100 Continue",
+    ]
+)
+plain_requests = request_lines.flatmap(lambda line: plain_heads(line, host=True))
+plain_responses = status_lines.flatmap(lambda line: plain_heads(line, host=False))
+
+
+def compare_request(reader: QuickReader, head: bytes) -> bool:
+    quick = reader.request(head)
+    if quick is None:
+        return False
+    whole = read_request(head, LIMITS)
+    assert meaning(quick) == meaning(whole)
+    assert (quick.method, quick.target, quick.host, quick.accept) == (
+        whole.method,
+        whole.target,
+        whole.host,
+        whole.accept,
+    )
+    assert (quick.upgrade, quick.expects_continue) == (whole.upgrade, whole.expects_continue) == (b"", False)
+    crossing = request_fields(
+        whole.fields, caller=CALLER, host=whole.host, token=b"t0ken", request_id=b"id-1"
+    )
+    ours = own_lines(caller_lines(CALLER, with_port=False), quick.host, b"id-1", b"t0ken")
+    assert quick.lines + ours == field_lines(crossing)
+    return True
+
+
+def compare_response(reader: QuickReader, head: bytes, request: Request) -> bool:
+    quick = reader.response(head, request)
+    if quick is None:
+        return False
+    whole = read_response(head, request)
+    assert meaning(quick) == meaning(whole)
+    assert (quick.status, quick.reason) == (whole.status, whole.reason)
+    assert quick.lines == field_lines(response_fields(whole.fields))
+    return True
+
+
+def meaning(message: Request | Response) -> tuple[object, ...]:
+    lowered = [
+        (name, value.lower() if name.lower() == b"transfer-encoding" else value)
+        for name, value in message.fields
+    ]
+    return (message.version, message.framing, message.length, message.keep_alive, lowered)
+
+
+REQUESTS = {
+    method: Request(method, b"/", b"1.1", [(b"Host", b"a")], Framing.NONE, 0, True)
+    for method in (b"GET", b"HEAD")
+}
+
+
+@given(st.lists(plain_requests | plain_requests | heads, min_size=1, max_size=3))
+@example([b"GET / HTTP/1.1\r\nHost: a\r\nX: \r\n\r\n"])
+@example([b"GET / HTTP/1.1\r\nHost: a\r\nX:  a\r\n\r\n"])
+@example([b"GET / HTTP/1.1\r\nHost: a\r\nX: a\t\r\n\r\n"])
+@example([b"GET / HTTP/1.1\r\nHost: a\r\nX: a \r\n\r\n"])
+@example([b"GET / HTTP/1.1\r\nHost: a\r\nX: a\tb  c\r\n\r\n"])
+@example([b"GET / HTTP/1.1\r\nHost: a\r\nX:a\r\n\r\n"])
+@example([b"GET / HTTP/1.1\r\nHost: a:65536\r\n\r\n"])
+def test_requests_are_read_as_by_the_judge(several: list[bytes]) -> None:
+    reader = QuickReader(LIMITS)
+    for head in several * 2:  # the second time from memory
+        event("taken" if compare_request(reader, head) else "declined")
+
+
+@given(st.lists(plain_responses, min_size=1, max_size=3), st.sampled_from([b"GET", b"HEAD"]))
+def test_responses_are_read_as_by_the_judge(several: list[bytes], method: bytes) -> None:
+    reader = QuickReader(LIMITS)
+    for head in several + several:
+        event("taken" if compare_response(reader, head, REQUESTS[method]) else "declined")
+
+
+@given(plain_requests, st.data())
+def test_a_head_that_is_cut_or_bent_is_read_as_by_the_judge_or_declined(
+    head: bytes, data: st.DataObject
+) -> None:
+    reader = QuickReader(LIMITS)
+    at = data.draw(st.integers(0, len(head)))
+    bent = data.draw(st.sampled_from([b"", b"\r", b"\n", b"\0", b" ", b"\r\n", b":", b"\x7f", b"\r\n "]))
+    for changed in (head[:at], head[:at] + bent + head[at:], head[:at] + bent + head[at + 1 :]):
+        compare_request(reader, changed)
+
+
+def test_what_browsers_send_is_taken() -> None:
+    """Guards the properties: a reader that declines everything would keep them all."""
+    reader = QuickReader(LIMITS)
+    assert compare_request(
+        reader,
+        b"GET /a?b HTTP/1.1\r\nHost: shop.example:8080\r\nUser-Agent: Mozilla/5.0 (X11)\r\nAccept: */*\r\n"
+        b"Cookie: a=b; c=d\r\nConnection: keep-alive\r\n\r\n",
+    )
+    assert compare_request(
+        reader, b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\nContent-Type: text/plain\r\n\r\n"
+    )
+    assert compare_response(
+        reader,
+        b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 63\r\nConnection: keep-alive\r\n\r\n",
+        REQUESTS[b"GET"],
+    )
+
+
+def test_memory_is_bounded() -> None:
+    reader = QuickReader(LIMITS)
+    for number in range(3 * MEMORY):
+        assert reader.request(b"GET / HTTP/1.1\r\nHost: a\r\nX-%d: %d\r\n\r\n" % (number, number)) is not None
+    assert len(reader._requests._blocks._kept) <= MEMORY
+    assert len(reader._requests._plans._kept) <= MEMORY
