@@ -25,6 +25,10 @@ DEFAULT_USER = "nobody"
 DESCRIPTORS_ABOVE = 128
 
 
+# Names of what was typed instead of written in a file
+_TYPED: Mapping[KeyPath, str] = {("command",): "COMMAND", ("listen",): "--listen"}
+
+
 class Severity(Enum):
     REFUSAL = "refusal"
     WARNING = "warning"
@@ -63,8 +67,8 @@ def check_machine(settings: Settings, environ: Mapping[str, str], *, addresses: 
     for raw in _all(settings, environ, addresses):
         file, line = str(settings.file or ""), line_of(lines, raw.path)
         key = ".".join(raw.path)
-        if settings.file is None:  # what was typed: there are no keys
-            key = "COMMAND"
+        if settings.file is None:
+            key = _TYPED.get(raw.path[-1:], "")
         error = SettingsError(key, raw.read, raw.expected, example=raw.example, file=file, line=line)
         found.append(Finding(raw.severity, error))
     return found
@@ -76,8 +80,11 @@ def _all(settings: Settings, environ: Mapping[str, str], addresses: bool) -> Ite
     yield from _run_directory(settings.front)
     yield from _descriptors(settings)
     yield from _front_user(settings.front)
+    if settings.file is None and os.geteuid() == 0:
+        expected = "an ordinary user, since the app runs as whoever starts it"
+        yield _Raw((), "root as the user", expected, severity=Severity.WARNING)
     for app in settings.apps:
-        yield from _app(app, environ)
+        yield from _app(app, environ, configured=settings.file is not None)
 
 
 def _addresses(front: FrontSettings) -> Iterator[_Raw]:
@@ -128,9 +135,10 @@ def _front_user(front: FrontSettings) -> Iterator[_Raw]:
         )
 
 
-def _app(app: AppSettings, environ: Mapping[str, str]) -> Iterator[_Raw]:
+def _app(app: AppSettings, environ: Mapping[str, str], *, configured: bool) -> Iterator[_Raw]:
     path = ("apps", app.name)
-    yield from _app_user(app, path)
+    if configured:
+        yield from _app_user(app, path)
     if not app.directory.is_dir():
         yield _Raw((*path, "directory"), display(str(app.directory)), "a folder that exists")
     try:

@@ -29,9 +29,9 @@ class SettingsError(Exception):
     @property
     def sentence(self) -> str:
         where = f"{self.file}:{self.line}" if self.file and self.line else self.file
-        head = ": ".join(part for part in (where, self.key) if part)
         tail = f", for example {self.example}" if self.example else ""
-        return f"{head}: read {self.read}; expected {self.expected}{tail}"
+        wrong = f"read {self.read}; expected {self.expected}{tail}"
+        return ": ".join(part for part in (where, self.key, wrong) if part)
 
 
 class InvalidSettings(Exception):

@@ -17,6 +17,9 @@ class Handler(WSGIRequestHandler):
     # RFC 9112, 6.3: wsgiref gives a length to every answer of one piece, so that connections may be kept
     protocol_version = "HTTP/1.1"
 
+    def log_message(self, format: str, *args: object) -> None:
+        """The terminal is for what Portico says."""
+
 
 def main() -> None:
     host, port = os.environ.get("HOST", "127.0.0.1"), int(os.environ.get("PORT", "8000"))

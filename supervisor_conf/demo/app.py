@@ -58,8 +58,12 @@ def application(environ: Environ, start_response: StartResponse) -> Iterable[byt
 
 
 def headers_of(environ: Environ) -> list[tuple[str, str]]:
-    """Request fields as an app sees them. A token would be a secret; the shim has taken it away before."""
-    names = sorted(name for name in environ if name.startswith("HTTP_") and "TOKEN" not in name)
+    """Request fields as an app sees them. A token would be a secret; the shim has taken it away before.
+
+    wsgiref puts the process's own variables into `environ` too: HTTP_PLATFORM_PORT is no field.
+    """
+    fields = (name for name in environ if name.startswith("HTTP_") and name not in os.environ)
+    names = sorted(name for name in fields if "TOKEN" not in name)
     return [(name[5:].replace("_", "-").title(), str(environ[name])) for name in names]
 
 

@@ -142,6 +142,11 @@ def test_what_was_typed_has_no_keys(tmp_path: Path) -> None:
 
 
 class TestAsRoot:
+    def test_a_command_that_root_types_is_a_warning(self, tmp_path: Path) -> None:
+        found = check_machine(settings_for_command(["sh"], tmp_path, {}), {"PATH": "/bin"}, addresses=False)
+        sentence = one(found, Severity.WARNING, "")
+        assert sentence.startswith("warning: read root as the user; expected an ordinary user")
+
     @pytest.fixture(autouse=True)
     def root(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, "geteuid", lambda: 0)
@@ -176,6 +181,10 @@ class TestAsAnOrdinaryUser:
         me = pwd.getpwuid(65534).pw_name
         assert findings(tmp_path, f'user = "{me}"') == []
         assert findings(tmp_path, 'user = ""') == []
+
+    def test_a_command_that_one_types_is_none(self, tmp_path: Path) -> None:
+        settings = settings_for_command(["sh"], tmp_path, {})
+        assert check_machine(settings, {"PATH": "/bin"}, addresses=False) == []
 
     def test_a_user_for_the_workers_has_no_effect_and_that_is_said(self, tmp_path: Path) -> None:
         found = findings(tmp_path, 'user = ""', front='user = "root"')
