@@ -13,7 +13,7 @@ from supervisor_conf.demo.app import application
 
 
 def ask(**fields: str) -> tuple[str, dict[str, str], str]:
-    environ: dict[str, Any] = {"QUERY_STRING": "", "SCRIPT_NAME": "", **fields}
+    environ: dict[str, Any] = {"QUERY_STRING": "", "SCRIPT_NAME": "", "PATH_INFO": "/", **fields}
     setup_testing_defaults(environ)
     answer: list[tuple[str, dict[str, str]]] = []
 
