@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Awaitable, Callable, Dict
+from typing import TYPE_CHECKING, Any, Awaitable, Callable, Dict, Sequence
 
 from backend_shim.caller import Caller
 from backend_shim.mount import mounted
@@ -101,10 +101,12 @@ async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
         )
     await receive()  # websocket.connect
     if "websocket.http.response" in (scope.get("extensions") or {}):
-        return await _respond(send, "websocket.http.response", 400)
+        # The handshake is over and so is its connection; HTTP/2 has streams instead (RFC 8441).
+        ends = [(b"connection", b"close")] if scope.get("http_version", "1.1").startswith("1.") else []
+        return await _respond(send, "websocket.http.response", 400, ends)
     return await send({"type": "websocket.close"})  # the server makes a 403 of it
 
 
-async def _respond(send: Send, kind: str, status: int) -> None:
-    await send({"type": kind + ".start", "status": status, "headers": [(b"content-length", b"0")]})
+async def _respond(send: Send, kind: str, status: int, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    await send({"type": kind + ".start", "status": status, "headers": [(b"content-length", b"0"), *headers]})
     await send({"type": kind + ".body", "body": b""})

@@ -110,8 +110,13 @@ def test_for_any_fields_only_one_exact_token_passes_and_the_app_never_sees_it(
 
 def test_a_websocket_is_denied_with_400_where_the_server_can() -> None:
     guarded_app, app = guarded()
-    sent = call(guarded_app, websocket(extensions={"websocket.http.response": {}}))
-    assert sent == empty("websocket.http.response", 400)
+    denial: dict[str, Any] = {"websocket.http.response": {}}
+    assert call(guarded_app, websocket(extensions=denial, http_version="2")) == empty(
+        "websocket.http.response", 400
+    )
+    start, body = call(guarded_app, websocket(extensions=denial, http_version="1.1"))
+    assert start["headers"] == [(b"content-length", b"0"), (b"connection", b"close")]
+    assert (start["status"], body["body"]) == (400, b"")
     assert app.scopes == []
 
 
