@@ -9,7 +9,6 @@ A disk that is full, or a folder that is gone, costs output, never the app.
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,17 +19,6 @@ _STAMP = "%Y%m%d%H%M%S"
 def log_path(prefix: str, started: float, pid: int) -> Path:
     """`started` is wall clock seconds."""
     return Path(f"{prefix}_{time.strftime(_STAMP, time.gmtime(started))}_{pid}.log")
-
-
-def starts_of(prefix: str) -> list[Path]:
-    """The log files of `prefix` (turned-over parts left out), oldest start first."""
-    folder, stem = os.path.split(prefix)
-    pattern = re.compile(re.escape(stem) + r"_(\d{14})_\d+\.log")
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return []
-    return [Path(folder, name) for name in sorted(names) if pattern.fullmatch(name)]
 
 
 class StdoutLog:

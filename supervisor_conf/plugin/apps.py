@@ -281,5 +281,7 @@ def _with_pid(minted: messages.Spawned, pid: int, log: str) -> messages.Spawned:
 
 def _in_words(status: int) -> str:
     if os.WIFSIGNALED(status):
-        return f"killed by {signal.Signals(os.WTERMSIG(status)).name}"
+        number = os.WTERMSIG(status)
+        named = {one.value: one.name for one in signal.Signals}  # real-time signals have no name
+        return f"killed by {named.get(number, f'signal {number}')}"
     return f"exit status {os.WEXITSTATUS(status)}"

@@ -74,6 +74,11 @@ def wrap(interface: SupervisorNamespaceRPCInterface, apps_of: AppsOf, *, refuse_
         _remember(named(name))
         return _patient(stock(name, wait))
 
+    def stop_group(stock: Any, name: Any, wait: Any = True) -> Any:
+        group = interface.supervisord.process_groups.get(name)
+        _remember([] if group is None else apps_of(group))
+        return stock(name, wait)
+
     def stop_all(stock: Any, wait: Any = True) -> Any:
         _remember(everything())
         return stock(wait)
@@ -83,7 +88,7 @@ def wrap(interface: SupervisorNamespaceRPCInterface, apps_of: AppsOf, *, refuse_
 
     _replace(interface, "startProcess", start)
     _replace(interface, "stopProcess", stop)
-    _replace(interface, "stopProcessGroup", stop)
+    _replace(interface, "stopProcessGroup", stop_group)
     _replace(interface, "stopAllProcesses", stop_all)
     if refuse_reload:
         _replace(interface, "restart", restart)

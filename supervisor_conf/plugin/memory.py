@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
+from typing import Final
 
 from supervisor_conf.control import messages
+
+KEPT_LIMIT: Final = 1024 * 1024
+"""Characters that keepers may have kept, all together: at most 6 MiB of JSON."""
 
 
 @dataclass(slots=True)
@@ -24,11 +28,16 @@ class PluginMemory:
         self.generations[app] = self.generations.get(app, 0) + 1
         return self.generations[app]
 
-    def keep(self, key: str, text: str) -> None:
+    def keep(self, key: str, text: str) -> bool:
+        """False: refused, because everything kept has to fit into the first message to a keeper."""
+        others = sum(len(kept) for name, kept in self.kept.items() if name != key)
+        if others + len(text) > KEPT_LIMIT:
+            return False
         if text:
             self.kept[key] = text
         else:
             self.kept.pop(key, None)
+        return True
 
     def refuse(self, app: str, sentence: str) -> None:
         if sentence:

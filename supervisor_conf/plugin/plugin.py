@@ -172,7 +172,8 @@ class Plugin:
             case messages.RefuseStart(app=name, sentence=sentence):
                 memory.refuse(name, sentence)
             case messages.Keep(key=key, text=text):
-                memory.keep(key, text)
+                if not memory.keep(key, text):
+                    self.context.log.error("keep.refused", key=key, characters=len(text))
             case messages.Say(text=text):
                 self._say(text)
             case messages.FrontReady(pid=pid):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor_conf.stdoutlog import StdoutLog, log_path, starts_of
+from supervisor_conf.stdoutlog import StdoutLog, log_path
 
 
 def _never(sentence: str) -> None:
@@ -20,16 +20,6 @@ def test_the_name_has_utc_time_and_pid() -> None:
     assert log_path("/logs/shop/stdout", 1763790000.5, 949) == Path(
         "/logs/shop/stdout_20251122054000_949.log"
     )
-
-
-def test_starts_are_listed_oldest_first(tmp_path: Path) -> None:
-    prefix = str(tmp_path / "std[o]ut")
-    for started, pid in ((200.0, 1), (100.0, 99), (300.0, 2)):
-        log_path(prefix, started, pid).touch()
-    for other in ("std[o]ut_19700101000140_99.log.1", "stdout_19700101000140_99.log", "std[o]ut_x_1.log"):
-        (tmp_path / other).touch()
-    assert [path.name.rpartition("_")[2] for path in starts_of(prefix)] == ["99.log", "1.log", "2.log"]
-    assert starts_of(str(tmp_path / "no" / "such")) == []
 
 
 @given(st.lists(st.binary(max_size=50), max_size=20), st.integers(1, 60), st.integers(1, 3))

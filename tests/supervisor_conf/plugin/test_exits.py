@@ -94,6 +94,16 @@ def test_a_crash_is_told_with_status_and_last_output(tmp_path: Path) -> None:
         rig.clean()
 
 
+def test_a_signal_without_a_name_is_told_as_well(rig: Rig) -> None:
+    rig.start(rig.portico_conf(workers=0))
+    rig.be_keeper()
+    spawned = rig.start_app()
+    number = signal.SIGRTMIN + 3
+    os.kill(spawned.pid, number)
+    assert os.WTERMSIG(rig.keeper_now().expect(messages.Exited).status) == number
+    assert rig.events("app.exited")[0]["status"] == f"killed by signal {number}"
+
+
 def test_what_is_left_of_the_group_is_killed_after_a_crash(tmp_path: Path) -> None:
     rig = Rig(tmp_path, settings_of(tmp_path, WITH_CHILD))
     try:

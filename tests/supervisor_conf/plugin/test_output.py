@@ -16,7 +16,8 @@ from supervisor.medusa import asyncore_25 as asyncore
 from supervisor_conf.control import messages
 from supervisor_conf.control.codec import encode
 from supervisor_conf.plugin import terminal
-from supervisor_conf.plugin.memory import PluginMemory
+from supervisor_conf.plugin.link import UNSENT
+from supervisor_conf.plugin.memory import KEPT_LIMIT, PluginMemory
 from supervisor_conf.plugin.output import REMEMBERED, Output
 from supervisor_conf.plugin.terminal import Terminal
 
@@ -54,7 +55,11 @@ def test_memory_tells_everything_even_when_it_is_long() -> None:
         2,
         1,
     ]
-    memory.keep("report", "x" * 200_000)
+    assert memory.keep("report", "x" * 200_000)
+    assert not memory.keep("much", "x" * KEPT_LIMIT)
+    assert memory.keep("report", "\x00" * KEPT_LIMIT)
+    assert len(encode(memory.message(""), messages.PLUGIN_LINK_FRAME_LIMIT)) < UNSENT
+    assert memory.keep("report", "x" * 200_000)
     memory.keep("gone", "x")
     memory.keep("gone", "")
     memory.refuse("shop", "offline")

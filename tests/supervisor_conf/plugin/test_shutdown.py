@@ -51,18 +51,21 @@ def _terminate(rig: Rig) -> None:
     rig.supervisord.terminate()
 
 
-def _counter(rig: Rig) -> str:
+def _counter(rig: Rig, longest: float) -> str:
     factory = {"supervisor.rpcinterface_factory": f"{__package__}.turn_counter:make"}
-    return section("rpcinterface:counter", file=rig.run / "turns", **factory)
+    return section("rpcinterface:counter", file=rig.run / "turns", longest=longest, **factory)
 
 
-def test_thirty_idle_programs_and_nobody_running_is_over_in_the_first_turns(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, settings_of(tmp_path, *[FOREVER] * 30))
+def test_thirty_idle_programs_cost_no_turn(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, settings_of(tmp_path, *[FOREVER] * 31))
     try:
-        rig.start(rig.portico_conf(workers=0, keeper=False) + _counter(rig))
+        rig.start(rig.portico_conf(workers=0, keeper=False) + _counter(rig, longest=0.5))
+        rig.ctl("start", "shop")
         _terminate(rig)
         assert _end(rig) == 0
-        assert not (tmp_path / "turns").exists() or int((tmp_path / "turns").read_text()) <= 1
+        # SIGTERM, its end, and what a busy machine makes of the two.
+        assert int((tmp_path / "turns").read_text()) < 30
+        assert rig.events("app.exited")[0]["status"] == "killed by SIGTERM"
     finally:
         rig.clean()
 
@@ -74,7 +77,7 @@ def test_stock_supervisord_takes_a_turn_for_each_idle_program(tmp_path: Path) ->
     ]
     running = section("program:running", command="/bin/cat", priority=1)
     try:
-        rig.start(rig.stock_conf(running, *idle) + _counter(rig), stock=True)
+        rig.start(rig.stock_conf(running, *idle) + _counter(rig, longest=0.01), stock=True)
         wait_for(lambda: rig.info("running")["statename"] == "RUNNING", rig)
         _terminate(rig)
         assert _end(rig) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import sys
@@ -107,7 +108,11 @@ def test_an_app_inherits_its_environment_and_nothing_else(tmp_path: Path) -> Non
 
     rig = Rig(tmp_path, settings_of(tmp_path, SHOW, environment=(("A_SECRET", "hunter2"),), path="/shop"))
     try:
-        rig.start(rig.portico_conf())
+        with open(tmp_path / "of-the-starter", "w") as file:
+            # As a careless starter does it: an inheritable descriptor, far above minfds.
+            high = fcntl.fcntl(file, fcntl.F_DUPFD, 3000)
+            rig.start(rig.portico_conf(), pass_fds=(high,))
+            os.close(high)
         rig.be_keeper()
         spawned = rig.start_app()
         wait_for((tmp_path / "shown.json").exists, rig)

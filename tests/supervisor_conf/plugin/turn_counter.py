@@ -1,4 +1,4 @@
-"""Counts the turns of supervisord's loop while it goes down, and makes each one short: RUN/turns."""
+"""Counts the turns of supervisord's loop while it goes down, none longer than `longest` seconds."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ class Namespace:
     pass
 
 
-def make(supervisord: Any, file: str = "") -> Namespace:
+def make(supervisord: Any, file: str = "", longest: str = "1") -> Namespace:
     stock = supervisord.options.poller.poll
     turns = 0
 
@@ -17,7 +17,7 @@ def make(supervisord: Any, file: str = "") -> Namespace:
         if supervisord.options.mood < 1:
             turns += 1
             Path(file).write_text(str(turns))
-        return stock(min(timeout, 0.01))
+        return stock(min(timeout, float(longest)))
 
     supervisord.options.poller.poll = poll
     return Namespace()
