@@ -13,21 +13,18 @@ import os
 import re
 from datetime import UTC, datetime
 from time import time
-from typing import Any
-
-from gevent import get_hub
 
 from proxy.exchange import Exchange
 from proxy.headers import Caller
 
-FLUSH_EVERY = 0.5
 FLUSH_AT = 64 * 1024
 
 _QUOTE = re.compile(rb'["\\]')
 
 
 class AccessLog:
-    """Lines for one descriptor, opened for appending; lines of several workers do not mix."""
+    """Lines for one descriptor, opened for appending; lines of several workers do not mix. Whoever owns it calls
+    `flush` now and then, and at the end."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -35,8 +32,6 @@ class AccessLog:
         self._size = 0
         self._second = 0
         self._date = b""
-        self._timer: Any = get_hub().loop.timer(FLUSH_EVERY, FLUSH_EVERY, ref=False)
-        self._timer.start(self.flush)
 
     def write(self, exchange: Exchange) -> None:
         """The line of an exchange that has just ended."""
@@ -88,11 +83,6 @@ class AccessLog:
         self.flush()
         os.close(self._descriptor)
         self._descriptor = descriptor
-
-    def close(self) -> None:
-        self.flush()
-        self._timer.stop()
-        self._timer.close()
 
     def _now(self) -> bytes:
         now = time()

@@ -19,7 +19,7 @@ from proxy.forward import forward
 from proxy.handlers import Ambiguous, MethodNotAllowed, NoApp
 from proxy.headers import Caller, caller_lines
 from proxy.max_forwards import final_answer, hops_left, one_less
-from proxy.pages import render
+from proxy.pages import PAGE_POLICY, render
 from proxy.peer import Framing, Request, read_head, read_request
 from proxy.streams import Stream, StreamClosed, TimedOut
 from proxy.strict import Malformed, split_target
@@ -264,6 +264,7 @@ class Connection:
             b"Content-Type: " + content_type,
             b"Content-Length: %d" % len(body),
             b"Cache-Control: no-store",
+            b"Content-Security-Policy: " + PAGE_POLICY.encode("ascii"),
             b"Proxy-Status: " + proxy_status(failure).encode("ascii"),
             b"X-Request-ID: " + request_id,
         ]

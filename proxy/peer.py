@@ -14,7 +14,7 @@ import h11
 
 from proxy.headers import Fields, expects_continue, upgrade_of, wants_close
 from proxy.streams import Stream, TimedOut
-from proxy.strict import Limits, Malformed, check_request_head, check_response_head
+from proxy.strict import Limits, Malformed, check_request_head, check_response_head, split_target
 
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 #: h11 keeps what it has not understood yet; heads are bounded before it sees them (Limits).
@@ -134,6 +134,8 @@ def read_request(head: bytes, limits: Limits) -> Request:
             request.host = value
         elif name == b"accept":
             request.accept = value if not request.accept else request.accept + b", " + value
+    if not request.host:
+        request.host = split_target(event.target).authority  # RFC 9112 3.2.2, of a client that sends no Host
     return request
 
 

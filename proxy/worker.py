@@ -79,7 +79,7 @@ class Worker:
         self._drain()
         reports.kill()
         if self._access is not None:
-            self._access.close()
+            self._access.flush()
         self._keeper.stop()
 
     def _drain(self) -> None:
@@ -157,6 +157,8 @@ class Worker:
     def _report_for_ever(self) -> None:
         while True:
             gevent.sleep(REPORT_EVERY)
+            if self._access is not None:
+                self._access.flush()
             for desk in self.backend.desks.values():
                 if (counters := desk.counters()) is not None:
                     self._keeper.send(counters)

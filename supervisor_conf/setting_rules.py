@@ -50,7 +50,10 @@ def _same_routes(apps: Sequence[AppSettings]) -> Iterator[Conflict]:
     """No two apps for the same host, path and method; «any host» and «all methods» count as one each."""
     owners: dict[tuple[str, str, str], str] = {}
     for app in apps:
-        routes = [(host, app.path, method) for host in app.hosts or ("",) for method in app.methods or ("",)]
+        # As requests are matched: without regard to case, a final slash, or the final dot of a host name.
+        path = app.path.lower().rstrip("/") or "/"
+        hosts = [host.lower().removesuffix(".") for host in app.hosts] or [""]
+        routes = [(host, path, method) for host in hosts for method in app.methods or ("",)]
         taken = next((route for route in routes if route in owners), None)
         if taken is None:
             owners.update(dict.fromkeys(routes, app.name))
