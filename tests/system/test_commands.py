@@ -207,7 +207,10 @@ def test_nothing_restarts_everything(folder: Path, way: str) -> None:
         )
         if way == "SIGHUP":
             os.kill(run.pid, signal.SIGHUP)
-            run.wait_for_output("reload")
+            log = run.run_directory / "supervisord.log"
+            wait_until(
+                lambda: "app reload" in run.output + log.read_text(), "the sentence that refuses SIGHUP"
+            )
         else:
             answer = run.supervisorctl("reload")
             assert "app reload" in answer.said

@@ -124,7 +124,9 @@ def test_when_supervisord_is_killed_nothing_survives_and_a_new_run_starts_at_onc
         family = run.get("/family").json()
         assert run.get("/other/").status == 200
         everything = {process.pid for process in run.survivors()} | set(family.values())
-        assert len(everything) >= 1 + 1 + 2 + 4 + 2  # supervisord, keeper, workers, the family, gunicorn and a worker
+        assert (
+            len(everything) >= 1 + 1 + 2 + 4 + 2
+        )  # supervisord, keeper, workers, the family, gunicorn and a worker
         procfs.kill(run.pid)
         run.wait_for_exit()
         with PorticoRun(folder, arguments=["run"], person=person) as again:
