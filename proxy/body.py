@@ -102,11 +102,12 @@ class ChunkedReader:
     passes here h11 reads in the same way. Holds at most one unfinished size line or trailer section, both bounded.
     """
 
-    __slots__ = ("_expected", "_held", "_left", "done", "rest", "trailers")
+    __slots__ = ("_expected", "_held", "_left", "_looked_at", "done", "rest", "trailers")
 
     def __init__(self) -> None:
         self._expected = _Expected.SIZE
         self._held = b""
+        self._looked_at = 0  # bytes of what was held, at the beginning of `data`, that need no second look
         self._left = 0  # bytes of the current chunk that have not come yet
         self.done = False
         self.rest = b""  # what came after the body
@@ -114,6 +115,7 @@ class ChunkedReader:
 
     def feed(self, data: bytes) -> bytes:
         """The body bytes in `data`; not to be called once it is `done`. Raises Malformed (400)."""
+        self._looked_at = len(self._held)
         if self._held:
             data, self._held = self._held + data, b""
         pieces = []
@@ -132,6 +134,7 @@ class ChunkedReader:
                 self._held = data[at:]
                 break
             at = after
+            self._looked_at = 0
         if self.done:
             self.rest = data[at:]
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -171,10 +174,12 @@ class ChunkedReader:
         if data.startswith(b"\r\n", at):
             self.done = True
             return at + 2
-        end = data.find(b"\r\n\r\n", at) + 4
+        end = data.find(b"\r\n\r\n", at + max(self._looked_at - 3, 0)) + 4
         section = data[at:] if end < 4 else data[at:end]
-        if len(section) > TRAILER_LIMITS.max_head or _BARE_LINE_END.search(section):
-            raise Malformed(400, "a trailer section that is too long, or with a bare CR, LF or NUL")
+        if len(section) > TRAILER_LIMITS.max_head:
+            raise Malformed(400, "a trailer section longer than the limit")
+        if _BARE_LINE_END.search(section, max(self._looked_at - 1, 0)):
+            raise Malformed(400, "a bare CR, LF or NUL in the trailer section")
         if end < 4:
             return None
         try:

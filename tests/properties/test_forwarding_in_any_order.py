@@ -1,0 +1,262 @@
+"""Client, front and app on memory streams, with a clock of the test's, in every order of bytes, ends, resets, stalls.
+
+What must hold whatever the order: h11 reads what the app gets as one clean request after the other, with the bytes
+the visitor sent; every answer belongs to its request; an answer that the app broke off never looks whole; no request
+is sent twice except as RFC 9110 9.2.2 lets it; no watcher fires without end; and when everybody has gone or time has
+passed, nothing is left: no connection, no lease, no stream outside the pool.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.kit.memory_front import memory_front
+from tests.properties.messages import Answer, AppEnd, Ask, Coding, VisitorEnd
+
+sizes = st.sampled_from([0, 1, 7, 300, 5000, 150_000])
+few_bytes = st.sampled_from([1, 2, 20, 200, 1 << 30, 1 << 30])
+which = st.integers(0, 7)
+
+requests = st.builds(
+    Ask,
+    number=st.just(0),
+    method=st.sampled_from([b"GET", b"GET", b"HEAD", b"POST", b"PUT"]),
+    version=st.sampled_from([b"1.1", b"1.1", b"1.1", b"1.0"]),
+    coding=st.sampled_from([Coding.NONE, Coding.NONE, Coding.LENGTH, Coding.CHUNKED]),
+    size=sizes,
+    chunk=st.sampled_from([1, 10, 4000]),
+    connection=st.sampled_from([b"", b"", b"", b"close", b"keep-alive"]),
+)
+answers = st.builds(
+    Answer,
+    number=st.just(0),
+    status=st.sampled_from([200, 200, 404, 204, 304]),
+    version=st.sampled_from([b"1.1", b"1.1", b"1.0"]),
+    coding=st.sampled_from([Coding.LENGTH, Coding.LENGTH, Coding.CHUNKED, Coding.CLOSE]),
+    size=sizes,
+    chunk=st.sampled_from([1, 10, 4000]),
+    interim=st.sampled_from([0, 0, 0, 1, 3]),
+    connection=st.sampled_from([b"", b"", b"close", b"keep-alive"]),
+    cut=st.sampled_from([0, 0, 0, 0, 1, 3, 40]),
+    noise=st.sampled_from([b"", b"", b"", b"HTTP/1.1 200 OK\r\nX-Number: 999\r\nContent-Length: 0\r\n\r\n"]),
+)
+
+
+def sane(ask: Ask) -> Ask:
+    """What the strict reader takes: no chunked coding from HTTP/1.0, and few bytes in many chunks."""
+    if ask.version == b"1.0" and ask.coding is Coding.CHUNKED:
+        ask.coding = Coding.LENGTH
+    if ask.coding is Coding.NONE:
+        ask.size = 0
+    ask.chunk = max(ask.chunk, ask.size // 500)
+    return ask
+
+
+def sane_answer(answer: Answer) -> Answer:
+    if answer.version == b"1.0" and answer.coding is Coding.CHUNKED:
+        answer.coding = Coding.CLOSE
+    if answer.coding is Coding.CLOSE:
+        answer.cut, answer.noise = 0, b""  # nobody could tell
+    answer.chunk = max(answer.chunk, answer.size // 500)
+    return answer
+
+
+class AnyOrder(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open = ExitStack()
+        self.asks: dict[int, Ask] = {}
+        self.visitors: list[VisitorEnd] = []
+        self.apps: list[AppEnd] = []
+        self.routes = 1
+
+    @initialize(app_capacity=st.sampled_from([500, 1 << 20]), warm=st.booleans())
+    def begin(self, app_capacity: int, warm: bool) -> None:
+        self.front = self.open.enter_context(memory_front(app_capacity=app_capacity))
+        if warm:
+            self.front.publish(1)
+
+    def after(self) -> None:
+        self.front.settle()
+        for number in range(len(self.apps), len(self.front.apps)):
+            self.apps.append(AppEnd(self.front.apps[number], self.asks, self.front.app_generations[number]))
+
+    def visitor(self, index: int) -> VisitorEnd | None:
+        there = [visitor for visitor in self.visitors if not visitor.gone]
+        return there[index % len(there)] if there else None
+
+    def app(self, index: int) -> AppEnd | None:
+        there = [app for app in self.apps if not app.gone]
+        return there[-1 - index % len(there)] if there else None
+
+    # Visitors
+
+    @precondition(lambda self: len(self.visitors) < 6)
+    @rule(ask=requests, capacity=st.sampled_from([100, 1 << 20]), count=few_bytes)
+    def a_visitor_comes(self, ask: Ask, capacity: int, count: int) -> None:
+        self.visitors.append(VisitorEnd(self.front.visit(capacity)))
+        self.a_visitor_asks(len([v for v in self.visitors if not v.gone]) - 1, ask, count)
+
+    @rule(index=which, ask=requests, count=few_bytes)
+    def a_visitor_asks(self, index: int, ask: Ask, count: int) -> None:
+        if visitor := self.visitor(index):
+            ask = sane(ask)
+            ask.number = len(self.asks) + 1
+            self.asks[ask.number] = ask
+            visitor.ask(ask)
+            self.a_visitor_sends(index, count)
+
+    @rule(index=which, count=few_bytes)
+    def a_visitor_sends(self, index: int, count: int) -> None:
+        if visitor := self.visitor(index):
+            visitor.send(count)
+            self.after()
+
+    @rule(index=which, count=few_bytes)
+    def a_visitor_reads(self, index: int, count: int) -> None:
+        if visitor := self.visitor(index):
+            visitor.read(count)
+            self.after()
+
+    @rule(index=which)
+    def a_visitor_half_closes(self, index: int) -> None:
+        if (visitor := self.visitor(index)) and not visitor.sock.broken:
+            visitor.outbox = b""
+            visitor.sock.shutdown(1)
+            self.after()
+
+    @rule(index=which, reset=st.booleans())
+    def a_visitor_goes(self, index: int, reset: bool) -> None:
+        if visitor := self.visitor(index):
+            visitor.read()
+            visitor.gone = True
+            visitor.sock.reset() if reset else visitor.sock.close()
+            self.after()
+
+    # The app
+
+    @rule(index=which)
+    def the_app_reads(self, index: int) -> None:
+        if app := self.app(index):
+            app.read()
+            self.after()
+
+    @rule(index=which, answer=answers, count=few_bytes)
+    def the_app_answers(self, index: int, answer: Answer, count: int) -> None:
+        if app := self.app(index):
+            app.read()
+            if app.waiting:
+                app.answer(sane_answer(answer))
+                self.the_app_sends(index, count)
+
+    @rule(index=which, count=few_bytes)
+    def the_app_sends(self, index: int, count: int) -> None:
+        if app := self.app(index):
+            app.send(count)
+            self.after()
+            answer = app.requests[-1].answer if app.requests else None
+            if answer is not None and not app.outbox and (answer.cut or answer.coding is Coding.CLOSE):
+                self.the_app_goes(index, False)
+
+    @rule(index=which)
+    def the_app_half_closes(self, index: int) -> None:
+        if (app := self.app(index)) and not app.sock.broken:
+            self.tell_truth_of_an_end(app)
+            app.outbox = b""
+            app.sock.shutdown(1)
+            self.after()
+
+    @rule(index=which, reset=st.booleans())
+    def the_app_goes(self, index: int, reset: bool) -> None:
+        if app := self.app(index):
+            app.read()
+            self.tell_truth_of_an_end(app)
+            app.gone = True
+            app.sock.reset() if reset else app.sock.close()
+            self.after()
+
+    def tell_truth_of_an_end(self, app: AppEnd) -> None:
+        """An answer that lasts until the end is as long as what was sent of it."""
+        answer = app.requests[-1].answer if app.requests else None
+        if answer is not None and answer.coding is Coding.CLOSE and app.outbox and answer.body:
+            answer.size = max(answer.size - len(app.outbox), 0)
+
+    @rule()
+    def the_app_refuses(self) -> None:
+        self.front.app_refuses = True
+
+    # Keeper and clock
+
+    @rule(replace=st.booleans())
+    def a_generation_is_ready(self, replace: bool) -> None:
+        self.routes += 1
+        self.front.app_refuses = False
+        self.front.publish(self.routes)
+        self.after()
+
+    @rule()
+    def the_route_is_withdrawn(self) -> None:
+        self.front.publish()
+        self.after()
+
+    @rule(seconds=st.sampled_from([1, 3, 40, 130]))
+    def time_passes(self, seconds: int) -> None:
+        self.front.loop.pass_time(seconds)
+        self.after()
+
+    # What holds
+
+    @invariant()
+    def nothing_is_sent_twice(self) -> None:
+        for ask in self.asks.values():
+            if len(ask.seen) > 1:
+                first, *_ = ask.seen
+                assert len(ask.seen) == 2, "sent three times"
+                assert ask.may_be_repeated, "repeated though it may not be"
+                assert not first.fresh, "repeated after a connection of its own"
+                assert not first.begun, "repeated after an answer had begun"
+
+    @invariant()
+    def the_front_is_well(self) -> None:
+        if hasattr(self, "front"):
+            assert not self.front.defects, self.front.defects
+            for generation in self.front.generations:
+                assert generation.in_flight >= 0
+
+    def teardown(self) -> None:
+        if not hasattr(self, "front"):
+            return
+        try:
+            self.end()
+        finally:
+            self.open.close()
+
+    def end(self) -> None:
+        for visitor in self.visitors:
+            visitor.read()
+        self.front.app_refuses = False
+        self.front.publish(self.routes + 1)
+        self.after()
+        self.front.loop.pass_time(1000)  # nobody does anything any more
+        assert not self.front._connections, "somebody is served for ever"
+        for app in self.apps:
+            app.read()
+        for visitor in self.visitors:
+            visitor.read()
+            visitor.check()
+        for app in self.apps:
+            if not app.gone:
+                app.sock.close()
+        for visitor in self.visitors:
+            if not visitor.gone:
+                visitor.sock.close()
+        self.after()
+        self.front.check_at_rest()
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(settings.default, stateful_step_count=40)
