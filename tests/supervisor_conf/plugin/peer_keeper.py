@@ -22,6 +22,7 @@ def main() -> None:
     waiting = selectors.DefaultSelector()
     waiting.register(link, selectors.EVENT_READ, guest)
     waiting.register(guest, selectors.EVENT_READ, link)
+    relayed = 0
     while True:
         for key, _ in waiting.select():
             data = key.fileobj.recv(65536)  # type: ignore[union-attr]
@@ -32,6 +33,10 @@ def main() -> None:
                 waiting.unregister(guest)
                 continue
             key.data.sendall(data)
+            if key.fileobj is guest:
+                relayed += len(data)
+                with open(f"{sys.argv[1]}/relayed-{os.getpid()}", "w") as file:
+                    file.write(str(relayed))
 
 
 main()

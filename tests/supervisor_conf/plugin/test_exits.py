@@ -14,7 +14,9 @@ from supervisor.options import SignalReceiver
 from supervisor.poller import PollPoller
 
 from supervisor_conf.control import messages
+from supervisor_conf.control.codec import encode
 from supervisor_conf.plugin.exits import Waker, wrap_get_signal
+from supervisor_conf.plugin.link import TURN
 from tests.supervisor_conf.plugin.rig import FOREVER, Rig, alive, python, section, settings_of, wait_for
 
 WITH_CHILD = python("""
@@ -192,6 +194,24 @@ def test_a_keeper_that_crashes_comes_back_and_is_told_everything(rig: Rig) -> No
     assert again.workers == (messages.WorkerSpawned(process="portico-front:0", pid=worker),)
     assert (again.stopped, again.ending) == ((), "")
     assert alive(spawned.pid)
+
+
+def test_what_a_keeper_said_last_is_heard_though_it_has_ended(rig: Rig) -> None:
+    rig.start(rig.portico_conf(workers=0))
+    rig.be_keeper()
+    old = rig.info("portico-keeper")["pid"]
+    assert rig.supervisord is not None
+    rig.supervisord.send_signal(signal.SIGSTOP)
+    # Longer than what supervisord reads in a turn: the rest is there when it has reaped the keeper.
+    text = "x" * (TURN + TURN // 2)
+    frame = encode(messages.Keep("long", text), messages.PLUGIN_LINK_FRAME_LIMIT)
+    rig.keeper_now().say_bytes(frame)
+    relayed = rig.run / f"relayed-{old}"
+    wait_for(lambda: relayed.exists() and relayed.read_text() == str(len(frame)), rig)
+    os.kill(old, signal.SIGKILL)
+    rig.supervisord.send_signal(signal.SIGCONT)
+    new = wait_for(lambda: rig.events("keeper.spawned")[1:], rig)[0]["pid"]
+    assert rig.be_keeper(new).kept == (("long", text),)
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,9 @@ def test_workers_drain_first_then_the_keeper_stops_the_apps(rig: Rig) -> None:
     assert alive(spawned.pid)
     rig.keeper_now().say(messages.Signal(app="shop", slot=0, generation=1, signal=15))
     assert not rig.keeper_now().expect(messages.Exited).administrative
+    # Nothing runs any more, but the keeper still sweeps: supervisord turns, and waits for it.
+    assert _said(rig, "shop") == "up\n"
+    assert rig.events("shutdown.stage")[-1]["stage"] == "apps"
     rig.keeper_now().say(messages.AppsStopped())
     assert _end(rig) == 0
     assert not (rig.run / "supervisor.sock").exists()

@@ -224,6 +224,9 @@ def test_supervisorctl_stop_is_administrative_and_start_lifts_it(rig: Rig) -> No
     rig.keeper_now().say(messages.AdminStop(app="shop", on=True))
     rig.ctl("restart", "shop")
     rig.keeper_now().expect(messages.Spawned, generation=3)
+    os.kill(rig.info("portico-keeper")["pid"], 9)
+    third = wait_for(lambda: rig.events("keeper.spawned")[2:], rig)[0]["pid"]
+    assert rig.be_keeper(third).stopped == ()
 
 
 def test_supervisorctl_start_is_refused_with_the_sentence(rig: Rig) -> None:
