@@ -160,8 +160,16 @@ def _user(value: object, _: Place) -> str:
     return text
 
 
+def _pseudonym(value: object, _: Place) -> str:
+    text = str_of(value)
+    if text and not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+(:[0-9]{1,5})?", text):
+        raise ValueError("not a token")
+    return text
+
+
 FLAG = Kind("boolean", "true or false", "true", _flag)
 TEXT = Kind("string", "a string on one line", '"..."', _text)
+PSEUDONYM = Kind("string", "a name without blanks (RFC 9110 7.6.3)", '"portico"', _pseudonym)
 USER = Kind("string", "the name of a user of this machine", '"www-data"', _user)
 
 

@@ -107,15 +107,14 @@ FRONT = (
         _LATER,
         example='"logs/access.log"',
     ),
-    Key("quick_lane", kinds.FLAG, True, "`false`: every message goes through h11.", _LATER),
+    Key("quick_lane", kinds.FLAG, True, "`false`: every message goes through h11."),
     Key(
         "forwarded_for_port",
         kinds.FLAG,
         False,
         "ANCM's way: `X-Forwarded-For` with the client's port.",
-        _LATER,
     ),
-    Key("via", kinds.TEXT, "", 'Name for a `Via` field; `""` is none.', _LATER, example='"portico"'),
+    Key("via", kinds.PSEUDONYM, "", 'Name for a `Via` field; `""` is none.'),
     Key(
         "reload_on_change",
         kinds.FLAG,
@@ -227,7 +226,6 @@ APP = (
         kinds.duration(0, 365 * kinds.DAY, '"1h"'),
         0,
         "How long a WebSocket or other upgraded connection may be silent; 0 is for ever.",
-        _LATER,
     ),
     Key("require_pairing", kinds.FLAG, False, "`true`: an app that answers without the token is not served."),
     Key(
