@@ -122,6 +122,7 @@ class Moved:
     now: State
     because: str
     seconds: float  # since its start was asked for
+    failed: bool = False  # it moves because its start failed, or it crashed: a Record tells more
 
 
 Command = (

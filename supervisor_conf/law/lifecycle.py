@@ -43,6 +43,8 @@ KILL_AGAIN: Final = 5.0
 class Cause(StrEnum):
     """Why a row moves."""
 
+    WANTED = "wanted"  # a row begins
+    FOUND = "found running"  # by a new keeper
     SPAWN_FAILED = "spawn failed"
     ANSWERED = "answered"
     SUSPECTED = "refused a connection"
@@ -244,7 +246,7 @@ class Lifecycle:
             self._out.append(commands.Probe(row.generation))
 
     def _found(self, event: events.Found, now: float) -> None:
-        row = self._new_row(event.slot, now, attempt=START_ATTEMPTS)
+        row = self._new_row(event.slot, now, START_ATTEMPTS, Cause.FOUND)
         row.generation, row.pid, row.was_ready = event.generation, event.pid, True
         row.journey = replace(row.journey, address=event.address).reach(
             StartStep.SPAWNED, now, "found running"
@@ -399,11 +401,11 @@ class Lifecycle:
         self._new_row(slot, now, attempt)
         self._out.append(commands.Spawn(slot))
 
-    def _new_row(self, slot: int, now: float, attempt: int) -> Row:
+    def _new_row(self, slot: int, now: float, attempt: int, because: Cause = Cause.WANTED) -> Row:
         limit = max(self.rules.startup_time_limit, SHORTEST_START)
         row = Row(slot, Journey(self.rules.app, now, attempt), start_due=now + limit)
         self.rows.append(row)
-        self._out.append(commands.Moved(slot, 0, State.STOPPED, State.STARTING, "wanted", 0.0))
+        self._out.append(commands.Moved(slot, 0, State.STOPPED, State.STARTING, because, 0.0))
         self._publish()
         return row
 
@@ -523,7 +525,8 @@ class Lifecycle:
         if target is State.STOPPED:
             self.rows.remove(row)
         seconds = row.journey.seconds(now)
-        self._out.append(commands.Moved(row.slot, row.generation, was, target, cause, seconds))
+        failed = row.failure is not None
+        self._out.append(commands.Moved(row.slot, row.generation, was, target, cause, seconds, failed))
         self._publish()
 
     def _publish(self) -> None:

@@ -301,7 +301,7 @@ def test_app_stop_drains_sends_the_message_and_holds(keeper: MakePeer, run_direc
             assert operator.heard.wait_for(Done) == Done(0, "shop: stopped")
         assert not peer.said.all(messages.Signal)  # a polite app needs none
         assert "shutdown message /iisintegration shutdown" in peer.output()
-        assert peer.stopped == ("shop",)
+        wait_until(lambda: peer.stopped == ("shop",), "the remembered stop")
         worker.say(messages.Need("shop"))
         assert worker.heard.wait_for(GiveUp).refusal.why == "stopped"
 
@@ -317,7 +317,7 @@ def test_app_start_lifts_the_stop_and_waits_until_it_is_ready(keeper: MakePeer) 
         assert done.status == 0
         assert "ready" in done.text
         assert shown == ["shop: starting"]
-        assert peer.stopped == ()
+        wait_until(lambda: peer.stopped == (), "the forgotten stop")
         ready(worker)
 
 
@@ -337,6 +337,7 @@ def test_who_ignores_message_and_sigterm_is_killed(keeper: MakePeer) -> None:
         worker.close()  # its requests are gone with it
         done, _ = order(peer, "stop", "shop")
         assert done.status == 0
+        wait_until(lambda: len(peer.said.all(messages.Signal)) == 2, "both signals")
         sent = [one.signal for one in peer.said.all(messages.Signal)]
         assert sent == [signal.SIGTERM, signal.SIGKILL]
 
@@ -501,3 +502,28 @@ def test_garbage_ends_that_peer_and_nothing_else(
                 pass
         worker.say(messages.Need("shop"))
         ready(worker)
+
+
+def lines(peer: LinkPeer) -> list[str]:
+    return [one.text.split(":")[1].split(" in ")[0].strip() for one in peer.said.all(messages.Say)]
+
+
+def test_what_the_terminal_is_told(keeper: MakePeer) -> None:
+    with keeper(server()) as peer, worker_of(peer) as worker:
+        worker.say(messages.Need("shop"))
+        guarded(worker)
+        peer.kill_keeper()
+        peer.start_keeper()
+        with worker_of(peer) as again:
+            guarded(again)
+            again.close()
+        order(peer, "stop", "shop")
+        wait_until(lambda: "stopped" in lines(peer), "the last line")
+        assert lines(peer) == ["starting", "ready", "stopped"]
+
+
+def test_what_the_terminal_is_told_of_a_failed_start(keeper: MakePeer) -> None:
+    with keeper(python(SLOW), startup_time_limit=0.3) as peer:
+        order(peer, "start", "shop")
+        wait_until(lambda: len(lines(peer)) >= 4, "the last line")
+        assert lines(peer) == ["starting", "start failed", "starting", "start failed"]
