@@ -34,6 +34,9 @@ from proxy.tunnel import tunnel
 #: Methods that may be sent again when an idle connection was closed under them, if they have no body.
 REPEATABLE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE"))
 
+#: Framings under which a body's length is known only at its end.
+NO_LENGTH = (Framing.CHUNKED, Framing.UNTIL_CLOSE)
+
 
 class Unseen(Exception):
     """The app cannot have seen a byte of the request, or may be asked again: take a new connection."""
@@ -196,8 +199,8 @@ class _Conversation:
         if self.upload is not None and not self.upload.done:
             exchange.keep_alive = False  # RFC 9112 9.6: the rest of the request would be in the way
         chunked = may_chunk(self.request, response)
-        if response.framing is Framing.UNTIL_CLOSE and not chunked:
-            exchange.keep_alive = False
+        if response.framing in NO_LENGTH and not chunked:
+            exchange.keep_alive = False  # the end of the connection is the only end this body has
         body = body_of(response, self.app)
         exchange.answered(response.status)
         piece = self._piece(body, at_hand=True)
@@ -417,7 +420,7 @@ def upgrade_value(fields: Fields) -> bytes | None:
 
 def may_chunk(request: Request, response: Response) -> bool:
     """Whether the client gets the chunked coding: a length nobody knows, and HTTP/1.1 (RFC 9112 6.1)."""
-    return request.version == b"1.1" and response.framing in (Framing.CHUNKED, Framing.UNTIL_CLOSE)
+    return request.version == b"1.1" and response.framing in NO_LENGTH
 
 
 def frame_up(request: Request, body: Body, piece: bytes) -> bytes:
