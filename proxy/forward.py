@@ -141,7 +141,9 @@ class _Conversation:
                 return response
             if self.request.version != b"1.0":  # RFC 9110 15.2: HTTP/1.0 defines no 1xx
                 self._to_client(
-                    status_line(response) + field_lines(response_fields(response.fields)) + b"\r\n"
+                    status_line(response)
+                    + field_lines(without_length(response_fields(response.fields)))
+                    + b"\r\n"
                 )
 
     def _next_head(self) -> Response:
@@ -381,12 +383,14 @@ def response_head(response: Response, exchange: Exchange, chunked: bool) -> byte
 
 
 def _lines_down(response: Response, exchange: Exchange) -> bytes:
-    if response.lines and not exchange.via:
+    bare = response.status in (101, 204)
+    if response.lines and not (exchange.via or bare):
         return response.lines
     upgrade = upgrade_value(response.fields) if response.status in (101, 426) else None
-    return field_lines(
-        response_fields(response.fields, via=exchange.via, http_version=response.version, upgrade=upgrade)
+    fields = response_fields(
+        response.fields, via=exchange.via, http_version=response.version, upgrade=upgrade
     )
+    return field_lines(without_length(fields) if bare else fields)
 
 
 def connection_line(response: Response, exchange: Exchange) -> bytes:
@@ -407,6 +411,12 @@ def status_line(response: Response) -> bytes:
         except ValueError:
             reason = b""
     return b"HTTP/1.1 %d %b\r\n" % (response.status, reason)
+
+
+def without_length(fields: Fields) -> Fields:
+    """RFC 9110 8.6: no Content-Length in 1xx and 204; a client that believes it waits for a body, or takes the
+    next response for one."""
+    return [pair for pair in fields if pair[0].lower() != b"content-length"]
 
 
 def field_lines(fields: Fields) -> bytes:
