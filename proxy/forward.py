@@ -257,6 +257,10 @@ class _Conversation:
 
     def _switch(self, response: Response) -> None:
         exchange = self.exchange
+        if self.upload is not None and not self.upload.done:
+            raise _upgrade_failed("101 before the request was complete")
+        if not is_offered(self.request.upgrade, response.fields):
+            raise _upgrade_failed("101 for a protocol that was not offered")
         exchange.keep_alive = False
         exchange.phase = "tunnel"
         exchange.answered(101)
@@ -426,6 +430,20 @@ def field_lines(fields: Fields) -> bytes:
 def upgrade_value(fields: Fields) -> bytes | None:
     """The protocol an app switches to, or asks for."""
     return next((value for name, value in fields if name.lower() == b"upgrade"), None)
+
+
+def is_offered(offered: bytes, fields: Fields) -> bool:
+    """Whether a 101 switches to what the client asked for, and to nothing else (RFC 9110 7.8)."""
+    said = b",".join(value for name, value in fields if name.lower() == b"upgrade")
+    return bool(said) and _protocols(said) <= _protocols(offered)
+
+
+def _protocols(value: bytes) -> set[bytes]:
+    return {protocol.strip(b" \t").lower() for protocol in value.split(b",")}
+
+
+def _upgrade_failed(detail: str) -> Failure:
+    return Failure(Cause.UPGRADE_FAILED, Stage.AWAIT_HEAD, Side.APP, detail)
 
 
 def may_chunk(request: Request, response: Response) -> bool:
