@@ -341,7 +341,7 @@ def request_head(request: Request, exchange: Exchange, token: str) -> bytes:
     """The head as the app gets it: the target byte for byte, the fields that may cross, our own."""
     target = request.target
     if not target.startswith(b"/"):
-        target = split_target(target).origin  # RFC 9112 3.2.1: what an origin server is asked for
+        target = _origin_form(request)
     framing = b""
     if request.framing is Framing.CHUNKED:
         framing = b"Transfer-Encoding: chunked\r\n"
@@ -353,6 +353,13 @@ def request_head(request: Request, exchange: Exchange, token: str) -> bytes:
         _lines_up(request, exchange, token.encode("ascii")),
         framing,
     )
+
+
+def _origin_form(request: Request) -> bytes:
+    """What an origin server is asked for (RFC 9112 3.2.1); OPTIONS of a whole server is `*` (3.2.4)."""
+    target = split_target(request.target)
+    whole_server = request.method == b"OPTIONS" and request.target.endswith(target.authority)
+    return b"*" if whole_server and target.authority else target.origin
 
 
 def _lines_up(request: Request, exchange: Exchange, token: bytes) -> bytes:
