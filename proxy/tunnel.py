@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gevent
 
-from proxy.streams import Stream, StreamClosed, TimedOut
+from proxy.streams import Stream, TimedOut
 
 
 class _Pipe:
@@ -18,22 +18,35 @@ class _Pipe:
     def run(self) -> None:
         try:
             while data := self._read():
-                self._sink.send(data, self._tunnel.idle_limit)
-                self._tunnel.moved = self._sink.now()
+                self._write(data)
             self._sink.end()
-        except StreamClosed:
-            return  # the other direction has ended it for both
-        except (OSError, TimedOut):
+        except (OSError, TimedOut):  # StreamClosed too: whoever closed one side, the other must not stay
             self._tunnel.cut()
 
     def _read(self) -> bytes:
-        tunnel = self._tunnel
         while True:
             try:
-                return self._source.recv(tunnel.idle_limit, eager=True)
+                data = self._source.recv(self._tunnel.idle_limit, eager=True)
             except TimedOut:
-                if tunnel.idle_limit is None or self._source.now() - tunnel.moved >= tunnel.idle_limit:
+                if self._tunnel.is_idle():
                     raise
+            else:
+                self._tunnel.moved = self._source.now()
+                return data
+
+    def _write(self, data: bytes) -> None:
+        """A direction that stands still is no reason to end a tunnel whose other direction moves."""
+        while True:
+            before = self._sink.sent
+            try:
+                self._sink.send(data, self._tunnel.idle_limit)
+            except TimedOut:
+                if self._tunnel.is_idle():
+                    raise
+                data = data[self._sink.sent - before :]
+            else:
+                self._tunnel.moved = self._sink.now()
+                return
 
 
 class _Tunnel:
@@ -42,6 +55,9 @@ class _Tunnel:
         self.app = app
         self.idle_limit = idle_limit
         self.moved = client.now()
+
+    def is_idle(self) -> bool:
+        return self.idle_limit is not None and self.client.now() - self.moved >= self.idle_limit
 
     def cut(self) -> None:
         self.client.abort()
