@@ -115,7 +115,8 @@ class Generation:
         while self._idle:
             since, stream = self._idle.pop()
             stream.when_gone = stream.when_readable = None
-            if since > oldest and stream.quiet:
+            # A byte that came before the request is no answer to it (RFC 9112 9.2 leaves only closing).
+            if since > oldest and stream.is_still_quiet():
                 return stream
             stream.close()
         return None

@@ -169,6 +169,12 @@ class Stream:
         """Open, with nothing read ahead: fit for a new exchange."""
         return not (self._closed or self._ended or self._ahead or self._failure is not None)
 
+    def is_still_quiet(self) -> bool:
+        """`quiet`, asked of the socket itself: bytes or an end may be there that the loop has not told of yet."""
+        if not self._closed:
+            self._read_ahead()
+        return self.quiet
+
     def watch_gone(self, callback: Callable[[], None]) -> None:
         """Call `callback` when the peer goes away while nobody reads; at once if it has gone already."""
         self.when_gone = callback
