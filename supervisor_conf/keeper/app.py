@@ -100,7 +100,7 @@ class KeptApp:
         self._house.moved(self.settings.name)
 
     def spawned(self, generation: Spawned) -> None:
-        self.generations[generation.generation] = generation
+        self._know(generation)
         self.handle(
             events.Spawned(
                 generation.slot,
@@ -113,10 +113,28 @@ class KeptApp:
 
     def found(self, generation: Spawned) -> None:
         self._ready_told = max(self._ready_told, generation.generation)
-        self.generations[generation.generation] = generation
+        self._know(generation)
         self.handle(
             events.Found(generation.slot, generation.generation, generation.pid, _address(generation))
         )
+
+    def _know(self, generation: Spawned) -> None:
+        self.generations[generation.generation] = generation
+        remains = f"{generation.pid} {generation.nonce}"
+        self._house.tell_plugin(messages.Keep(remains_key(generation.app, generation.generation), remains))
+
+    def sweep_remains(self, kept: dict[str, str]) -> None:
+        """Of generations that ended while there was no keeper: `kept` is what the last one had kept."""
+        for key, text in kept.items():
+            app, _, number = key.removeprefix(REMAINS).rpartition(" ")
+            ended = (
+                key.startswith(REMAINS) and app == self.settings.name and int(number) not in self.generations
+            )
+            if ended:
+                pid, nonce = text.split()
+                killed = processes.sweep(int(pid), nonce)
+                self._log.info("app.swept", generation=int(number), killed=killed)
+                self._house.tell_plugin(messages.Keep(key, ""))
 
     def exited(self, message: messages.Exited) -> None:
         generation = self.generations.get(message.generation)
@@ -217,6 +235,7 @@ class KeptApp:
         killed = processes.sweep(generation.pid, generation.nonce)
         if killed:
             self._log.info("app.swept", generation=generation.generation, killed=killed)
+        self._house.tell_plugin(messages.Keep(remains_key(self.settings.name, generation.generation), ""))
         self.generations.pop(generation.generation, None)
         self.usage.generation_gone(generation.generation)
 
@@ -384,6 +403,14 @@ class KeptApp:
         for generation in self.law.starting_due(time.monotonic()):
             self._look_elsewhere(self.generations[generation])
         self.handle(events.TimePassed())
+
+
+REMAINS: Final = "remains of "
+
+
+def remains_key(app: str, generation: int) -> str:
+    """Under which the plugin keeps how to recognise what a generation leaves behind."""
+    return f"{REMAINS}{app} {generation}"
 
 
 def report_key(app: str) -> str:

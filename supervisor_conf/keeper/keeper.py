@@ -117,6 +117,8 @@ class Keeper:
             self._end(EndStage(memory.ending))
         for generation in memory.running:
             self._with_app(generation.app, lambda app, found=generation: app.found(found))  # type: ignore[misc]
+        for app in self.apps.values():
+            app.sweep_remains(kept)
         looking = [probe for app in self.apps.values() for probe in app.probing()]
         gevent.joinall(looking, timeout=FIRST_ROUND)
         for app in self.apps.values():

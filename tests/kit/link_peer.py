@@ -165,6 +165,8 @@ class LinkPeer:
                         os.killpg(pid, number)
             case messages.Keep(key=key, text=text):
                 self.kept[key] = text
+                if not text:
+                    del self.kept[key]
             case messages.AdminStop(app=app, on=on):
                 self.stopped = (app,) if on else ()
 

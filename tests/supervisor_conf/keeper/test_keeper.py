@@ -405,6 +405,21 @@ def test_a_new_keeper_still_knows_the_last_report(keeper: MakePeer) -> None:
         assert "no database" in order(peer, "why", "shop")[0].text
 
 
+def test_what_a_process_left_that_ended_while_there_was_no_keeper_is_swept(keeper: MakePeer) -> None:
+    leaves = "if os.fork() == 0:\n    os.setsid(); import time; time.sleep(60)\n"
+    with keeper(server(before=leaves)) as peer, worker_of(peer) as worker:
+        worker.say(messages.Need("shop"))
+        route = ready(worker)
+        wait_until(lambda: len(peer.survivors()) == 2 and peer.kept, "what is to be kept")
+        peer.kill_keeper()
+        os.kill(route.pid, signal.SIGKILL)
+        peer.said.wait_for(int, lambda pid: pid == route.pid)
+        assert len(peer.survivors()) == 1
+        peer.start_keeper()
+        peer.wait_for_socket()
+        wait_until(lambda: not peer.survivors(), "the sweep")
+
+
 def test_the_last_will_kills_everything_of_every_app(keeper: MakePeer) -> None:
     leaves = "if os.fork() == 0:\n    os.setsid(); import time; time.sleep(60)\n"
     with keeper(server(before=leaves)) as peer, worker_of(peer) as worker:
