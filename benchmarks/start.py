@@ -28,7 +28,7 @@ from tests.kit import environments, procfs
 from tests.kit.client import free_port, get
 from tests.kit.configs import app, front
 from tests.kit.run import PorticoRun
-from tests.kit.until import wait_until
+from tests.kit.until import wait_for_end
 
 RUNS = 25
 QUIET = 0.3  # seconds between a crash and a cold request: everybody has heard of the crash by then
@@ -93,7 +93,7 @@ def crash(run: PorticoRun) -> float:
 def kill(run: PorticoRun) -> None:
     pid = int(run.get("/").body)
     procfs.kill(pid)
-    wait_until(lambda: not procfs.alive(pid), "the end of the killed app")
+    wait_for_end(pid)
 
 
 def measure(runs: int) -> dict[str, list[float]]:

@@ -12,6 +12,7 @@ from types import TracebackType
 import h11
 
 from tests.kit.client import Response, Visitor
+from tests.kit.until import wait_until
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,11 @@ class Load:
     def _note(self, began: float, answer: Response | None = None, error: str = "") -> None:
         status, body = (answer.status, answer.body) if answer else (0, b"")
         self.outcomes.append(Outcome(began, time.monotonic(), status, body, error))
+
+    def wait_for_more(self, count: int) -> None:
+        """Wait until so many more requests than now were answered with 200."""
+        goal = self.answered + count
+        wait_until(lambda: self.answered >= goal, f"{count} more answers")
 
     @property
     def tally(self) -> Counter[str]:

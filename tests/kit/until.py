@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from tests.kit import procfs
+
 T = TypeVar("T")
 
 LIMIT = 20.0  # seconds; only a failing test ever waits so long
@@ -22,3 +24,8 @@ def wait_until(fact: Callable[[], T], what: str, limit: float = LIMIT) -> T:
         if time.monotonic() >= deadline:
             raise AssertionError(f"not seen in {limit:g} s: {what} (last look: {value!r})")
         time.sleep(PAUSE)
+
+
+def wait_for_end(pid: int) -> None:
+    """Wait until nothing of a process runs any more."""
+    wait_until(lambda: not procfs.alive(pid), f"the end of process {pid}")

@@ -15,7 +15,7 @@ from tests.kit.client import Visitor
 from tests.kit.configs import app, front
 from tests.kit.load import Load
 from tests.kit.run import Person, PorticoRun
-from tests.kit.until import wait_until
+from tests.kit.until import wait_for_end, wait_until
 
 VISITORS = 6
 
@@ -26,9 +26,8 @@ def test_the_app_killed_ten_times_under_load(folder: Path) -> None:
         killed = [run.get("/facts").json()["pid"]]
         with Load(run.url, "/", clients=VISITORS) as load:
             for _ in range(10):
-                before = load.answered
                 procfs.kill(killed[-1])
-                wait_until(lambda before=before: load.answered > before + VISITORS, "answers after the kill")
+                load.wait_for_more(VISITORS + 1)
                 killed.append(run.get("/facts").json()["pid"])
         assert len(set(killed)) == 11
         assert set(load.tally) <= {"200", "502"}, load.tally
@@ -40,7 +39,7 @@ def test_a_request_that_no_byte_of_the_dead_app_saw_goes_to_the_next_generation(
         for _ in range(5):
             pid = run.get("/facts").json()["pid"]
             procfs.kill(pid)
-            wait_until(lambda pid=pid: not procfs.alive(pid), "the end of the killed app")
+            wait_for_end(pid)
             answer = run.get("/facts")
             assert answer.status == 200
             assert answer.json()["pid"] != pid
@@ -53,7 +52,7 @@ def test_a_request_in_flight_when_the_app_dies_gets_502(folder: Path) -> None:
         assert answer.status == 502
         assert answer.header("proxy-status")
         assert answer.header("x-request-id")
-        wait_until(lambda: not procfs.alive(pid), "the end of the app")
+        wait_for_end(pid)
         assert run.get("/facts").json()["pid"] != pid
 
 
@@ -83,11 +82,10 @@ def test_a_killed_worker_costs_its_own_requests_only(folder: Path) -> None:
         workers = run.workers()
         assert len(workers) == 2
         with Load(run.url, "/", clients=VISITORS) as load:
-            wait_until(lambda: load.answered > 50, "some traffic")
+            load.wait_for_more(50)
             procfs.kill(workers["portico-front:0"])
             wait_until(lambda: len(run.workers()) == 2 and run.workers() != workers, "the new worker")
-            before = load.answered
-            wait_until(lambda: load.answered > before + 50, "traffic afterwards")
+            load.wait_for_more(50)
         broken = load.failures
         assert len(broken) <= VISITORS, load.tally
         assert {failure.error for failure in broken} <= {"ConnectionResetError", "RemoteProtocolError"}
@@ -99,12 +97,11 @@ def test_a_killed_keeper_is_not_noticed_by_the_visitors_of_a_warm_app(folder: Pa
         pid = run.get("/facts").json()["pid"]
         keeper = run.keeper()
         with Load(run.url, "/", clients=VISITORS) as load:
-            wait_until(lambda: load.answered > 50, "some traffic")
+            load.wait_for_more(50)
             procfs.kill(keeper)
             wait_until(lambda: run.keeper() != keeper, "the new keeper")
             assert run.get("/other/").status == 200  # the new keeper starts apps
-            before = load.answered
-            wait_until(lambda: load.answered > before + 50, "traffic afterwards")
+            load.wait_for_more(50)
         assert not load.failures, load.tally
         assert run.get("/facts").json()["pid"] == pid  # the app went on living
         assert "READY" in run.app("status").out.upper()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import partial
 from pathlib import Path
 
 from tests.kit import procfs
@@ -11,7 +12,7 @@ from tests.kit.client import Response, Visitor, free_port, get
 from tests.kit.configs import app, front
 from tests.kit.load import all_at_once
 from tests.kit.run import Person, PorticoRun
-from tests.kit.until import wait_until
+from tests.kit.until import wait_for_end, wait_until
 
 
 def ok(results: list[Response | Exception]) -> list[Response]:
@@ -40,7 +41,7 @@ def test_ten_cold_apps_asked_at_once_get_ten_ports(folder: Path) -> None:
     apps = [app(f"app{number}", path=f"/app{number}") for number in range(10)]
     with PorticoRun(folder, front() + "".join(apps)) as run:
         targets = [f"/app{number}/facts" for number in range(10)]
-        answers = ok(all_at_once([lambda target=target: get(run.url, target) for target in targets]))
+        answers = ok(all_at_once([partial(get, run.url, target) for target in targets]))
         facts = [answer.json() for answer in answers]
         assert len({fact["environment"]["PORT"] for fact in facts}) == 10
         assert len({run.token_of(fact["pid"]) for fact in facts}) == 10
@@ -55,7 +56,7 @@ def test_every_start_has_another_port_and_another_token(folder: Path) -> None:
             ports.add(facts["environment"]["PORT"])
             tokens.add(run.token_of(facts["pid"]))
             procfs.kill(facts["pid"])
-            wait_until(lambda pid=facts["pid"]: not procfs.alive(pid), "the end of the killed app")
+            wait_for_end(facts["pid"])
         assert "" not in tokens
         assert len(ports) == 4
         assert len(tokens) == 4
@@ -68,7 +69,7 @@ def test_a_configured_port_is_kept(folder: Path) -> None:
             facts = run.get("/facts").json()
             assert facts["environment"]["PORT"] == str(port)
             procfs.kill(facts["pid"])
-            wait_until(lambda pid=facts["pid"]: not procfs.alive(pid), "the end of the killed app")
+            wait_for_end(facts["pid"])
 
 
 def test_straight_to_the_port_only_the_token_is_let_in(folder: Path) -> None:
@@ -125,7 +126,7 @@ def test_the_token_is_nowhere_to_be_read(folder: Path) -> None:
             get(straight, "/", [("MS-ASPNETCORE-TOKEN", "no")]).body,
         ]
         procfs.kill(facts["pid"])
-        wait_until(lambda: not procfs.alive(facts["pid"]), "the end of the killed app")
+        wait_for_end(facts["pid"])
         tokens.add(run.token_of(run.get("/facts").json()["pid"]))
         words = (["status"], ["tail", "shop"], ["maintail"], ["avail"], ["pid", "shop"])
         seen += [run.supervisorctl(*word).said.encode() for word in words]
@@ -157,7 +158,7 @@ def test_stdout_and_stderr_go_to_one_file_a_start(folder: Path) -> None:
         for _ in range(2):
             pids.append(run.get("/facts").json()["pid"])
             procfs.kill(pids[-1])
-            wait_until(lambda: not procfs.alive(pids[-1]), "the end of the killed app")
+            wait_for_end(pids[-1])
     files = {path.name: path.read_bytes() for path in (folder / "logs" / "shop").iterdir()}
     assert len(files) == 2
     for pid in pids:

@@ -47,8 +47,7 @@ def test_recycling_the_front_makes_nobody_wait_for_an_endless_client(folder: Pat
             recycling = threading.Thread(target=run.app, args=("recycle", "portico-front"))
             recycling.start()
             wait_until(lambda: run.workers() != before, "a new worker under an old name")
-            answered = load.answered
-            wait_until(lambda: load.answered > answered + 100, "traffic while the old worker drains")
+            load.wait_for_more(100)
             assert next(ticks) == b"data: tick\n\n"  # it still serves its client
             listener.close()
             recycling.join(60)

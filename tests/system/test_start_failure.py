@@ -9,7 +9,7 @@ from tests.kit import procfs
 from tests.kit.client import Response, free_port
 from tests.kit.configs import app, front
 from tests.kit.run import PorticoRun
-from tests.kit.until import wait_until
+from tests.kit.until import wait_for_end, wait_until
 
 BROKEN = "python broken.py"
 
@@ -122,7 +122,7 @@ def test_a_crash_is_explained_too(folder: Path) -> None:
     with PorticoRun(folder, front() + app()) as run:
         pid = run.get("/facts").json()["pid"]
         procfs.kill(pid)
-        wait_until(lambda: not procfs.alive(pid), "the end of the killed app")
+        wait_for_end(pid)
         wait_until(lambda: "SIGKILL" in run.app("why", "shop").out, "the signal in app why")
 
 
