@@ -105,6 +105,10 @@ class Answer:
         return fill(b"down%d" % self.number, self.size)
 
     @property
+    def lasts_until_close(self) -> bool:
+        return self.coding is Coding.CLOSE and not (self.head or self.status in (204, 304))
+
+    @property
     def wire(self) -> bytes:
         lines = [b"HTTP/%b %d Fine" % (self.version, self.status), b"X-Number: %d" % self.number]
         if self.connection:

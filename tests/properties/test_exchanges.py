@@ -57,7 +57,7 @@ class Scene:
             app.send(len(piece))
             self.front.settle()
             self.visitor.read()
-        if answer.cut or answer.coding is Coding.CLOSE or answer.connection == b"close":
+        if answer.cut or answer.lasts_until_close or answer.connection == b"close":
             app.gone = True
             app.sock.close()
 
