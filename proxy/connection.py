@@ -20,7 +20,7 @@ from proxy.handlers import Ambiguous, MethodNotAllowed, NoApp
 from proxy.headers import Caller, caller_lines
 from proxy.max_forwards import final_answer, hops_left, one_less
 from proxy.pages import PAGE_POLICY, render
-from proxy.peer import Framing, Request, read_head, read_request
+from proxy.peer import Framing, Request, read_request, read_request_head
 from proxy.streams import Stream, StreamClosed, TimedOut
 from proxy.strict import Malformed, split_target
 from supervisor_conf.settings import AppSettings
@@ -125,7 +125,7 @@ class Connection:
     def _read_request(self, first: bytes) -> Request | None:
         worker = self._worker
         try:
-            head = read_head(self._stream, worker.limits, worker.settings.front.header_timeout, first)
+            head = read_request_head(self._stream, worker.limits, worker.settings.front.header_timeout, first)
             if head:
                 quick = worker.quick.request(head) if worker.quick is not None else None
                 return quick if quick is not None else read_request(head, worker.limits)

@@ -7,6 +7,7 @@ decides what the rest means. What comes out says how the body is framed, once; n
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -14,9 +15,19 @@ import h11
 
 from proxy.headers import Fields, expects_continue, upgrade_of, wants_close
 from proxy.streams import Stream, TimedOut
-from proxy.strict import Limits, Malformed, check_request_head, check_response_head, split_target
+from proxy.strict import (
+    TCHAR,
+    Limits,
+    Malformed,
+    check_request_head,
+    check_response_head,
+    split_target,
+)
 
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
+_EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
+_FIRST_BYTE = re.compile(rb"[" + TCHAR + rb"]")
+_BARE_LINE_END = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|\x00")
 #: h11 keeps what it has not understood yet; heads are bounded before it sees them (Limits).
 _H11_BUFFER = 1 << 20
 
@@ -71,39 +82,74 @@ class HeadTooLong(Malformed):
     """No end of the head within the limit."""
 
 
+def read_request_head(stream: Stream, limits: Limits, timeout: float | None, first: bytes = b"") -> bytes:
+    """As `read_head`, for a request: empty lines before it are ignored (RFC 9112 2.2), and what can never become a
+    good head is refused before its end, or its time, has come. Raises Malformed too."""
+    return _read_head(stream, limits, timeout, first, _begun_request)
+
+
 def read_head(stream: Stream, limits: Limits, timeout: float | None, first: bytes = b"") -> bytes:
     """The bytes of one head, with its final empty line; what came after it is put back into the stream.
 
-    `timeout` is for the whole head, not for a silence: a client that sends a byte now and then gets no more
+    `timeout` is for the whole head, not for a silence: a peer that sends a byte now and then gets no more
     (slowloris). b"" if the peer ended before a first byte. Raises TimedOut, HeadTooLong, EOFError in the middle.
     """
+    return _read_head(stream, limits, timeout, first, _begun_response)
+
+
+Begun = Callable[[bytes, int, Limits], bytes]
+"""Looks at a head that has no end yet, `looked_at` bytes of it for the second time; returns it without what is
+ignored before it. Raises Malformed."""
+
+
+def _read_head(stream: Stream, limits: Limits, timeout: float | None, data: bytes, begun: Begun) -> bytes:
     give_up = None if timeout is None else stream.now() + timeout
-    data = first
-    searched = 0
+    looked_at = 0
     while True:
-        if data.startswith(b"\r\n"):
-            data = data.lstrip(b"\r\n")  # RFC 9112 2.2: empty lines before a request line are ignored
-            searched = 0
-        if data and data[0] <= 0x20:
-            raise Malformed(400, "a message cannot begin with this byte")
-        end = _END_OF_HEAD.search(data, searched)
-        if end is not None and end.end() <= limits.max_head:
+        end = _END_OF_HEAD.search(data, max(looked_at - 2, 0))
+        if end is not None and end.end() <= limits.max_head and not data.startswith(b"\r\n"):
             if end.end() < len(data):
                 stream.unread(data[end.end() :])
                 return data[: end.end()]
             return data
-        if len(data) > limits.max_head:
-            raise HeadTooLong(431 if b"\n" in data[: limits.max_head] else 414, "the head is too long")
-        searched = max(0, len(data) - 2)
+        shorter = begun(data, looked_at, limits)
+        looked_at = 0 if shorter is not data else len(data)
+        if shorter and shorter is not data:
+            data = shorter
+            continue
         left = None if give_up is None else give_up - stream.now()
         if left is not None and left <= 0:
             raise TimedOut
         more = stream.recv(left)
         if not more:
-            if data:
+            if shorter:
                 raise EOFError("the connection ended in the middle of a head")
             return b""
-        data = data + more if data else more
+        data = shorter + more if shorter else more
+
+
+def _begun_request(data: bytes, looked_at: int, limits: Limits) -> bytes:
+    empty = _EMPTY_LINES.match(data)
+    if empty is not None and empty.end():
+        return data[empty.end() :]
+    if data == b"\r":  # perhaps half an empty line
+        return data
+    if data and not _FIRST_BYTE.match(data):
+        raise Malformed(400, "a first byte that begins no method")
+    if _BARE_LINE_END.search(data, max(looked_at - 1, 0)):
+        raise Malformed(400, "a bare CR, LF or NUL in the head")
+    if len(data) > limits.max_head:
+        line_ended = b"\n" in data[: limits.max_head]
+        raise HeadTooLong(431 if line_ended else 414, "the head is too long")
+    return data
+
+
+def _begun_response(data: bytes, looked_at: int, limits: Limits) -> bytes:
+    if len(data) > limits.max_head:
+        raise HeadTooLong(502, "the head is too long")
+    if data.startswith(b"\r\n"):
+        raise Malformed(502, "an empty line where the status line must be")
+    return data
 
 
 def read_request(head: bytes, limits: Limits) -> Request:
