@@ -61,16 +61,17 @@ class WorkerProcess:
             for target, fd in enumerate(high, start=3):
                 os.dup2(fd, target, inheritable=True)
 
+        # Popen reports from the child over a pipe of its own: it must not get one of the numbers we place.
+        low = [os.open(os.devnull, os.O_RDONLY) for _ in range(8)]
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "proxy", str(self.folder)],
             cwd=ROOT,
             env=environment,
             preexec_fn=place,
-            pass_fds=(3, 4, 5, 6),
+            close_fds=False,  # a number that a blocked accept has reserved could not be passed by name
         )
-        os.close(memory)
-        os.close(log)
-        os.close(access)
+        for fd in (memory, log, access, *low):
+            os.close(fd)
         return process
 
     def _greet(self) -> socket.socket:
