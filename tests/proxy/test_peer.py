@@ -83,8 +83,12 @@ def test_an_empty_line_before_a_response_is_none_of_its_own(peer: Peer) -> None:
 
 @pytest.mark.parametrize(
     ("data", "status"),
-    [(b"GET / HTTP/1.1\r\nX: " + b"y" * 500, 431), (b"GET /" + b"y" * 499, 414), (b"GET / HTTP/1.1\r\nX: " + b"y" * 500 + b"\r\n\r\n", 431)],
-)  # fmt: skip
+    [
+        (b"GET / HTTP/1.1\r\nX: " + b"y" * 500, 431),
+        (b"GET /" + b"y" * 499, 414),
+        (b"GET / HTTP/1.1\r\nX: " + b"y" * 500 + b"\r\n\r\n", 431),
+    ],
+)
 @pytest.mark.parametrize("split", [lambda data: [data], each])
 def test_a_head_without_end_is_bounded(peer: Peer, data: bytes, status: int, split: object) -> None:
     with pytest.raises(Malformed) as refused:
