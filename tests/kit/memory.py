@@ -19,6 +19,8 @@ READ, WRITE = 1, 2
 SPINNING = 5000
 #: Turns of the hub without anybody reading, writing or waiting anew: nothing is on its way any more.
 QUIET_TURNS = 4
+#: No descriptor of the process: who gives one of ours to the kernel gets EBADF, not somebody else's file.
+FIRST_DESCRIPTOR = 1 << 20
 
 
 class Clock:
@@ -211,7 +213,7 @@ class MemoryLoop:
     # What proxy.streams asks for
 
     def io(self, descriptor: int, events: int) -> Watcher:
-        watcher = Watcher(self, self.sockets[descriptor], events)
+        watcher = Watcher(self, self.sockets[descriptor - FIRST_DESCRIPTOR], events)
         self._watchers.append(watcher)
         return watcher
 
@@ -224,7 +226,7 @@ class MemoryLoop:
 
     def register(self, sock: MemorySocket) -> int:
         self.sockets.append(sock)
-        return len(self.sockets) - 1
+        return FIRST_DESCRIPTOR + len(self.sockets) - 1
 
     def forget(self, watcher: Watcher) -> None:
         self._watchers.remove(watcher)

@@ -74,9 +74,9 @@ class AnyOrder(RuleBasedStateMachine):
         self.apps: list[AppEnd] = []
         self.routes = 1
 
-    @initialize(app_capacity=st.sampled_from([500, 1 << 20]), warm=st.booleans())
-    def begin(self, app_capacity: int, warm: bool) -> None:
-        self.front = self.open.enter_context(memory_front(app_capacity=app_capacity))
+    @initialize(app_capacity=st.sampled_from([500, 1 << 20]), warm=st.booleans(), quick_lane=st.booleans())
+    def begin(self, app_capacity: int, warm: bool, quick_lane: bool) -> None:
+        self.front = self.open.enter_context(memory_front(app_capacity=app_capacity, quick_lane=quick_lane))
         if warm:
             self.front.publish(1)
 
@@ -135,6 +135,32 @@ class AnyOrder(RuleBasedStateMachine):
             visitor.read()
             visitor.gone = True
             visitor.sock.reset() if reset else visitor.sock.close()
+            self.after()
+
+    @rule(index=which, ask=requests, answer=answers)
+    def an_exchange_goes_well(self, index: int, ask: Ask, answer: Answer) -> None:
+        if visitor := self.visitor(index):
+            self.a_visitor_asks(index, ask, 1 << 30)
+            for _ in range(1000):
+                before = len(visitor.outbox), len(visitor.got)
+                for app in [app for app in self.apps if not app.gone]:
+                    app.read()
+                    if app.waiting and app.waiting.number == ask.number and app.waiting.complete:
+                        answer.cut, answer.noise = 0, b""
+                        app.answer(sane_answer(answer))
+                    if app.requests and app.requests[-1].number == ask.number:
+                        app.send(1 << 30)
+                visitor.send(1 << 30)
+                self.after()
+                visitor.read()
+                self.after()
+                if before == (len(visitor.outbox), len(visitor.got)):
+                    break
+            for app in [app for app in self.apps if not app.gone and app.requests and not app.outbox]:
+                said = app.requests[-1].answer
+                if said is not None and said.lasts_until_close:
+                    app.gone = True
+                    app.sock.close()
             self.after()
 
     # The app

@@ -1,0 +1,162 @@
+"""Never two requests for one: what is sent again, what is not, and what the visitor is told then (RFC 9110 9.2.2)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supervisor_conf.control.messages import Bad, Need
+from tests.kit.memory import MemorySocket
+from tests.kit.memory_front import MemoryFront, memory_front
+from tests.properties.messages import Ask, Coding
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def first_exchange(front: MemoryFront) -> tuple[MemorySocket, MemorySocket]:
+    """A visitor and an app whose connection is in the pool."""
+    front.publish(1)
+    visitor = front.visit()
+    visitor.send(b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n")
+    front.settle()
+    app = front.apps[0]
+    app.recv_all()
+    app.send(OK)
+    front.settle()
+    assert visitor.recv_all() == OK
+    return visitor, app
+
+
+def asked(app: MemorySocket) -> bytes:
+    try:
+        return app.recv_all()
+    except ConnectionResetError:
+        return b""
+
+
+@given(
+    method=st.sampled_from(
+        [b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"POST", b"PUT", b"DELETE", b"PATCH", b"get"]
+    ),
+    coding=st.sampled_from([Coding.NONE, Coding.LENGTH, Coding.CHUNKED]),
+    size=st.sampled_from([1, 200_000]),
+    said=st.sampled_from([b"", b"H", b"HTTP/1.1 100 Continue\r\n\r\n", OK[:-1]]),
+    reset=st.booleans(),
+    reused=st.booleans(),
+)
+def test_only_a_safe_request_without_body_on_a_connection_used_before_without_a_byte_of_answer_is_sent_again(
+    method: bytes, coding: Coding, size: int, said: bytes, reset: bool, reused: bool
+) -> None:
+    ask = Ask(2, method=method, coding=coding, size=size)
+    with memory_front() as front:
+        if reused:
+            visitor, app = first_exchange(front)
+        else:
+            front.publish(1)
+            visitor = front.visit()
+        visitor.send(ask.wire)
+        front.settle()
+        app = front.apps[0]
+        assert b"/r/2" in asked(app)
+        if said:
+            app.send(said)
+        front.settle()
+        app.reset() if reset else app.close()
+        front.settle()
+        repeated = (
+            reused
+            and not said
+            and method in (b"GET", b"HEAD", b"OPTIONS", b"TRACE")
+            and coding is Coding.NONE
+        )
+        assert len(front.apps) == 1 + repeated
+        if repeated:
+            again = front.apps[1]
+            assert b"/r/2" in asked(again)
+            again.send(OK if method != b"HEAD" else OK[:-2])
+            front.settle()
+            assert visitor.recv_all().startswith(b"HTTP/1.1 200 ")
+        elif said == OK[:-1] and method != b"HEAD":
+            visitor.recv_all()
+            assert visitor.broken
+        elif said != OK[:-1]:
+            assert b"HTTP/1.1 502 " in visitor.recv_all()
+        visitor.close()
+        front.settle()
+        front.backend.close_idle()
+        front.check_at_rest()
+
+
+def test_a_repeated_request_is_repeated_once() -> None:
+    with memory_front() as front:
+        visitor, app = first_exchange(front)
+        visitor.send(b"GET /again HTTP/1.1\r\nHost: a\r\n\r\n")
+        front.settle()
+        app.recv_all()
+        app.close()
+        front.settle()
+        front.apps[1].recv_all()
+        front.apps[1].close()
+        front.settle()
+        assert len(front.apps) == 2
+        assert visitor.recv_all().startswith(b"HTTP/1.1 502 ")
+
+
+@pytest.mark.parametrize("when", ["before", "unnoticed"])
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+def test_a_pooled_connection_that_has_ended_costs_nobody_anything(method: bytes, when: str) -> None:
+    with memory_front() as front:
+        visitor, app = first_exchange(front)
+        app.close()
+        if when == "before":
+            front.settle()
+        visitor.send(Ask(2, method=method, coding=Coding.LENGTH, size=3).wire)
+        front.settle()
+        assert b"/r/2" in front.apps[1].recv_all()
+        front.apps[1].send(OK)
+        front.settle()
+        assert visitor.recv_all() == OK
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+def test_a_refused_connection_waits_for_the_next_generation_once(method: bytes) -> None:
+    ask = Ask(1, method=method, coding=Coding.LENGTH, size=200_000)
+    with memory_front() as front:
+        front.publish(1)
+        front.app_refuses = True
+        visitor = front.visit()
+        visitor.send(ask.wire)
+        front.settle()
+        assert [type(message) for message in front.told][:1] == [Bad]
+        assert Need("shop") in front.told
+        front.app_refuses = False
+        front.publish(2)
+        front.settle()
+        assert front.apps[0].recv_all().partition(b"\r\n\r\n")[2] == ask.body
+        front.apps[0].send(OK)
+        front.settle()
+        assert visitor.recv_all() == OK
+        front.app_refuses = True
+        front.backend.close_idle()
+        visitor.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        front.settle()
+        front.publish(3)
+        front.settle()
+        assert visitor.recv_all().startswith(b"HTTP/1.1 502 ")
+
+
+@pytest.mark.parametrize("late", [b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL", b"x"])
+@pytest.mark.parametrize("noticed", [True, False])
+def test_what_an_app_says_out_of_turn_answers_nobody(late: bytes, noticed: bool) -> None:
+    with memory_front() as front:
+        visitor, app = first_exchange(front)
+        app.send(late)
+        if noticed:
+            front.settle()
+        visitor.send(b"GET /second HTTP/1.1\r\nHost: a\r\n\r\n")
+        front.settle()
+        assert b"/second" in front.apps[1].recv_all()
+        front.apps[1].send(OK)
+        front.settle()
+        assert visitor.recv_all() == OK
