@@ -7,7 +7,7 @@ import pwd
 import resource
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -18,6 +18,7 @@ from supervisor_conf.plugin import sockets
 from supervisor_conf.setting_errors import SettingsError, display
 from supervisor_conf.settings import AppSettings, FrontSettings, Settings
 from supervisor_conf.toml_lines import KeyPath, line_of, lines_of_keys
+from supervisor_conf.webconfig import is_web_config, read_web_config
 
 DEFAULT_USER = "nobody"
 
@@ -60,18 +61,26 @@ def check_machine(settings: Settings, environ: Mapping[str, str], *, addresses: 
 
     `addresses`: also whether they can be listened on, by listening for a moment; not while Portico runs there.
     """
-    lines: dict[KeyPath, int] = {}
-    if settings.file is not None:
-        lines = lines_of_keys(settings.file.read_text("utf-8-sig"))
-    found = []
+    place_of = _places(settings.file, environ)
+    found = [Finding(Severity.WARNING, warning.error) for warning in settings.warnings]
     for raw in _all(settings, environ, addresses):
-        file, line = str(settings.file or ""), line_of(lines, raw.path)
-        key = ".".join(raw.path)
-        if settings.file is None:
-            key = _TYPED.get(raw.path[-1:], "")
+        key, line = place_of(raw.path)
+        file = str(settings.file or "")
         error = SettingsError(key, raw.read, raw.expected, example=raw.example, file=file, line=line)
         found.append(Finding(raw.severity, error))
     return found
+
+
+def _places(file: Path | None, environ: Mapping[str, str]) -> Callable[[KeyPath], tuple[str, int]]:
+    """What a key is called where it was written, and its line there (0: not known)."""
+    if file is None:
+        return lambda path: (_TYPED.get(path[-1:], ""), 0)
+    if is_web_config(file):
+        places = read_web_config(file.read_bytes(), file, environ).places
+        written = {key: (place.path, place.line) for key, place in places.items()}
+        return lambda path: written.get(path[-1] if path else "", (_TYPED.get(path[-1:], ""), 0))
+    lines = lines_of_keys(file.read_text("utf-8-sig"))
+    return lambda path: (".".join(path), line_of(lines, path))
 
 
 def _all(settings: Settings, environ: Mapping[str, str], addresses: bool) -> Iterator[_Raw]:
@@ -80,11 +89,12 @@ def _all(settings: Settings, environ: Mapping[str, str], addresses: bool) -> Ite
     yield from _run_directory(settings.front)
     yield from _descriptors(settings)
     yield from _front_user(settings.front)
-    if settings.file is None and os.geteuid() == 0:
+    names_users = settings.file is not None and not is_web_config(settings.file)
+    if not names_users and os.geteuid() == 0:
         expected = "an ordinary user, since the app runs as whoever starts it"
         yield _Raw((), "root as the user", expected, severity=Severity.WARNING)
     for app in settings.apps:
-        yield from _app(app, environ, configured=settings.file is not None)
+        yield from _app(app, environ, names_users=names_users)
 
 
 def _addresses(front: FrontSettings) -> Iterator[_Raw]:
@@ -135,9 +145,9 @@ def _front_user(front: FrontSettings) -> Iterator[_Raw]:
         )
 
 
-def _app(app: AppSettings, environ: Mapping[str, str], *, configured: bool) -> Iterator[_Raw]:
+def _app(app: AppSettings, environ: Mapping[str, str], *, names_users: bool) -> Iterator[_Raw]:
     path = ("apps", app.name)
-    if configured:
+    if names_users:
         yield from _app_user(app, path)
     if not app.directory.is_dir():
         yield _Raw((*path, "directory"), display(str(app.directory)), "a folder that exists")

@@ -139,10 +139,19 @@ def _add_instance(parser: argparse.ArgumentParser) -> None:
 def _config(given: Path | None) -> Path:
     if given is not None:
         return given
-    for name in DEFAULT_CONFIGS:
-        if Path(name).exists():
-            return Path(name)
+    found = _default_config()
+    if found is not None:
+        return found
     raise UsageError(f"no portico.toml in {Path.cwd()}; name a file, or run one app: portico run -- COMMAND")
+
+
+def _default_config() -> Path | None:
+    """The first of DEFAULT_CONFIGS in this folder. IIS finds a Web.config as well: so do we."""
+    names = [
+        *DEFAULT_CONFIGS,
+        *(name for name in sorted(os.listdir()) if name.lower() == DEFAULT_CONFIGS[-1]),
+    ]
+    return next((Path(name) for name in names if Path(name).exists()), None)
 
 
 def _complain(sentence: str) -> None:
@@ -250,6 +259,8 @@ def _check(settings: Settings) -> int:
 def _render(settings: Settings, include: bool) -> int:
     from supervisor_conf.conffile import render_supervisord_conf
 
+    for warning in settings.warnings:
+        print(f"warning: {warning.error.sentence}", file=sys.stderr)
     sys.stdout.write(render_supervisord_conf(settings, include=include))
     return DONE
 
@@ -273,7 +284,7 @@ def _instance_directory(options: argparse.Namespace) -> Path:
         return Path(options.run_directory).absolute()
     config = options.config
     if config is None:
-        config = next((Path(name) for name in DEFAULT_CONFIGS if Path(name).exists()), None)
+        config = _default_config()
     if config is None:
         raise UsageError(f"no portico.toml in {Path.cwd()}; name the instance by --config or --run-directory")
     return find_run_directory(config, os.environ)

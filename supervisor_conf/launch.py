@@ -86,6 +86,8 @@ def build_environment(order: Order, inherited: os._Environ[str] | dict[str, str]
     if order["environment_file"]:
         configured.update(read_environment_file(order["environment_file"]))
     configured.update(order["environment"])
+    for name in order.get("filled", ()):
+        configured[name] = _expand_one(configured[name], _placeholders(order))
     environment.update(configured)
     environment.update(_address(order))
     environment.update(_pairing(order))
@@ -196,13 +198,17 @@ def _unquoted(value: str) -> str:
 
 def expand(argv: list[str], order: Order) -> list[str]:
     """{port} {host} {socket} {fd} in every argument; `{{` and `}}` are braces; others stay as they are."""
-    values = {
+    values = _placeholders(order)
+    return [_expand_one(argument, values) for argument in argv]
+
+
+def _placeholders(order: Order) -> dict[str, str]:
+    return {
         "port": str(order["port"]) if order["port"] else "",
         "host": order["host"],
         "socket": order["socket"],
         "fd": str(order["fd"]) if order["fd"] >= 0 else "",
     }
-    return [_expand_one(argument, values) for argument in argv]
 
 
 def _expand_one(argument: str, values: dict[str, str]) -> str:

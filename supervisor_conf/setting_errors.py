@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 LONGEST_READ = 80
 
@@ -32,6 +33,21 @@ class SettingsError(Exception):
         tail = f", for example {self.example}" if self.example else ""
         wrong = f"read {self.read}; expected {self.expected}{tail}"
         return ": ".join(part for part in (where, self.key, wrong) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsWarning:
+    """What can be used but is not taken as it is written; the parts of a sentence as in `SettingsError`."""
+
+    key: str
+    read: str
+    expected: str
+    file: str = ""
+    line: int = 0
+
+    @property
+    def error(self) -> SettingsError:
+        return SettingsError(self.key, self.read, self.expected, file=self.file, line=self.line)
 
 
 class InvalidSettings(Exception):

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from supervisor_conf import setting_rules
+from supervisor_conf import setting_rules, webconfig
 from supervisor_conf.listen import Listen as Listen
 from supervisor_conf.listen import parse_listen
 from supervisor_conf.setting_errors import InvalidSettings as InvalidSettings
 from supervisor_conf.setting_errors import SettingsError as SettingsError
+from supervisor_conf.setting_errors import SettingsWarning as SettingsWarning
 from supervisor_conf.setting_errors import Unfit, display
 from supervisor_conf.setting_kinds import Place, checked_words
 from supervisor_conf.setting_reader import Reader
@@ -82,6 +83,8 @@ class AppSettings:
     shim: str
     overlap: bool
     recycle_after: tuple[tuple[str, float], ...]
+    environment_with_port: tuple[str, ...] = ()
+    """Names of `environment` (of a web.config) whose values are filled in at every start, as `command` is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,7 @@ class Settings:
     file: Path | None  # None: `portico run -- COMMAND`
     front: FrontSettings
     apps: tuple[AppSettings, ...]
+    warnings: tuple[SettingsWarning, ...] = ()  # what a web.config says and Portico cannot do
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -101,6 +105,8 @@ def load_settings(path: Path, environ: Mapping[str, str], listen: Sequence[str] 
     Reads the file and nothing else of this machine (but how many cores «auto» means). Raises InvalidSettings
     with every error of the file.
     """
+    if webconfig.is_web_config(path):
+        return _load_web_config(path, environ, listen)
     reader = Reader(str(path), environ)
     data = _read(reader, path)
     base = path.absolute().parent
@@ -119,9 +125,34 @@ def load_settings(path: Path, environ: Mapping[str, str], listen: Sequence[str] 
     return Settings(file=path.absolute(), front=front, apps=apps)
 
 
+def _load_web_config(path: Path, environ: Mapping[str, str], listen: Sequence[str]) -> Settings:
+    """A web.config names neither addresses nor a run directory: `[front]` has its defaults, but for `listen`."""
+    found = webconfig.read_web_config(_bytes_of(path, webconfig.ENOUGH), path, environ)
+    reader = Reader(str(path), environ)
+    base = path.absolute().parent
+    front = _read_front(reader, {}, base, listen) | dict(found.front)
+    defaults = tuple(key for key in APP if key.name not in found.app and key.name != "command")
+    values = reader.keys(("apps", found.name), {}, defaults, Place(base, found.name)) | dict(found.app)
+    if errors := [*found.errors, *reader.errors]:
+        raise InvalidSettings(errors)
+    settings = Settings(
+        file=path.absolute(),
+        front=FrontSettings(**front),
+        apps=(AppSettings(name=found.name, **values),),
+        warnings=found.warnings,
+    )
+    conflicts = setting_rules.between_apps(settings.front, settings.apps)
+    if errors := [webconfig.error_of(conflict, found, path) for conflict in conflicts]:
+        raise InvalidSettings(errors)
+    return settings
+
+
 def find_run_directory(path: Path, environ: Mapping[str, str]) -> Path:
     """Only the run directory of a file, whatever else is wrong with it. Raises InvalidSettings."""
     reader = Reader(str(path), environ)
+    if webconfig.is_web_config(path):
+        _bytes_of(path, 0)  # only so that a file which is not there is said to be so
+        return Path(_read_front(reader, {}, path.absolute().parent, ())["run_directory"])
     front = reader.table(("front",), _read(reader, path).get("front", {}))
     written = {name: value for name, value in front.items() if name == "run_directory"}
     keys = tuple(key for key in FRONT if key.name == "run_directory")
@@ -140,7 +171,8 @@ def settings_for_command(
     run_directory: Path | None = None,
     name: str = "",
 ) -> Settings:
-    """Settings of `portico run -- COMMAND`: one app, named after its folder, its output on the terminal.
+    """Settings of `portico run -- COMMAND`: one app, named after its folder, its output on the terminal, no
+    access log: nothing is written into the folder.
 
     The words of the command are taken as they are (a shell has expanded them), placeholders apart.
     Raises InvalidSettings.
@@ -148,7 +180,7 @@ def settings_for_command(
     reader = Reader("", environ)
     place = Place(cwd, name or setting_rules.app_name_from_folder(cwd.name))
     front = _read_front(reader, {}, cwd, listen)
-    front["run_directory"] = run_directory or front["run_directory"]
+    front |= {"run_directory": run_directory or front["run_directory"], "access_log": ""}
     defaults = tuple(key for key in APP if key.name != "command")
     app = reader.keys(("apps", place.app), {}, defaults, place) | {"stdout_log": "-"}
     try:
@@ -163,20 +195,16 @@ def settings_for_command(
 
 
 def _read(reader: Reader, path: Path) -> dict[str, Any]:
-    if path.suffix.lower() == ".config":
-        raise InvalidSettings(
-            [
-                SettingsError(
-                    "", "a web.config", "portico.toml; web.config is not yet supported", file=str(path)
-                )
-            ]
-        )
+    return reader.parse(_bytes_of(path))
+
+
+def _bytes_of(path: Path, limit: int = -1) -> bytes:
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(limit)
     except OSError as problem:
         error = SettingsError("", f"nothing ({problem.strerror})", "a configuration file", file=str(path))
         raise InvalidSettings([error]) from problem
-    return reader.parse(content)
 
 
 def _read_front(reader: Reader, data: Mapping[str, Any], base: Path, listen: Sequence[str]) -> dict[str, Any]:
@@ -260,13 +288,15 @@ def from_json(text: str) -> Settings:
         file=_path(data["file"]),
         front=FrontSettings(**front),
         apps=tuple(_app(app) for app in data["apps"]),
+        warnings=tuple(SettingsWarning(**warning) for warning in data["warnings"]),
     )
 
 
 def without_secrets(settings: Settings) -> Settings:
     """The same without what workers need not know: commands and environments of the apps."""
     apps = (
-        dataclasses.replace(app, command=(), environment=(), environment_file=None) for app in settings.apps
+        dataclasses.replace(app, command=(), environment=(), environment_with_port=(), environment_file=None)
+        for app in settings.apps
     )
     return dataclasses.replace(settings, apps=tuple(apps))
 

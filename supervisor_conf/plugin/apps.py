@@ -233,6 +233,7 @@ def launch_order(app: AppSettings, minted: messages.Spawned, shim: Path | None) 
         "argv": list(app.command),
         "directory": str(app.directory),
         "environment": dict(app.environment),
+        "filled": list(app.environment_with_port),
         "environment_file": str(app.environment_file) if app.environment_file else "",
         "user": app.user,
         "umask": None,

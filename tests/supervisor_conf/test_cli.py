@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from supervisor_conf.setting_rules import app_name_from_folder
 from tests.supervisor_conf.test_run_directory import HOLD
 
 USER = pwd.getpwuid(os.geteuid()).pw_name
@@ -107,11 +108,47 @@ def test_a_file_that_is_not_there(tmp_path: Path, word: str) -> None:
     assert "other.toml: read nothing (No such file or directory)" in one_line(done.stderr)
 
 
-def test_a_web_config_is_found_and_said_to_be_unsupported(tmp_path: Path) -> None:
-    (tmp_path / "web.config").write_text("<configuration/>")
-    done = portico(tmp_path, "run")
-    assert done.returncode == 2
-    assert "web.config is not yet supported" in one_line(done.stderr)
+WEB_CONFIG = """<configuration><system.webServer>
+<aspNetCore processPath="/bin/sh" arguments="-c 'exit 1'" hostingModel="inprocess" />
+</system.webServer></configuration>"""
+
+
+@pytest.mark.parametrize("name", ["web.config", "Web.config"])
+def test_a_web_config_is_found_and_checked(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(WEB_CONFIG)
+    done = portico(tmp_path, "render")
+    assert done.returncode == 0
+    assert f"[program:{app_name_from_folder(tmp_path.name)}]" in done.stdout
+    assert f"{name}:2: " in done.stderr
+    assert "it is run out of process" in done.stderr
+
+
+def test_portico_toml_goes_before_web_config(folder: Path) -> None:
+    (folder / "web.config").write_text("no XML")
+    assert portico(folder, "check").stdout == f"{folder}/portico.toml: in order\n"
+
+
+def test_check_names_the_place_in_a_web_config(tmp_path: Path) -> None:
+    (tmp_path / "web.config").write_text(WEB_CONFIG.replace("/bin/sh", "no-such-program"))
+    (tmp_path / "logs").touch()
+    done = portico(tmp_path, "check", "web.config")
+    assert done.returncode == 1
+    place = "web.config:2: configuration/system.webServer/aspNetCore/@processPath: "
+    assert any(place in line and "no-such-program" in line for line in done.stderr.splitlines())
+
+
+def test_a_wrong_web_config_is_a_wrong_configuration(tmp_path: Path) -> None:
+    (tmp_path / "web.config").write_text("<configuration>\n<configuration/>")
+    done = portico(tmp_path, "check")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "web.config:2: read no XML (no element found)" in one_line(done.stderr)
+
+
+def test_the_run_directory_of_a_web_config(tmp_path: Path) -> None:
+    (tmp_path / "web.config").write_text("no XML")
+    done = portico(tmp_path, "status")
+    assert done.returncode == 1
+    assert f"no Portico runs in {tmp_path}/run" in one_line(done.stderr)
 
 
 @pytest.mark.parametrize(

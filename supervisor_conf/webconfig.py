@@ -1,0 +1,348 @@
+"""A web.config of IIS -> values of the keys of `setting_table.py`: one app, in the folder of the file.
+
+What the file says is done, or refused with its line, or named in a warning; nothing is passed over in silence.
+`docs/web-config.md` has the whole table.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from supervisor_conf import setting_kinds, setting_rules, webconfig_sections, webconfig_xml
+from supervisor_conf.listen import absolute
+from supervisor_conf.setting_errors import SettingsError, SettingsWarning, Unfit, display
+from supervisor_conf.setting_table import APP, FRONT, Support
+from supervisor_conf.webconfig_environment import read_environment
+from supervisor_conf.webconfig_handlers import read_handlers
+from supervisor_conf.webconfig_sections import ASP_NET_CORE, HTTP_PLATFORM, Notes, Sections, collection
+from supervisor_conf.webconfig_table import (
+    ATTRIBUTES,
+    CONTENT_LENGTH,
+    DEFAULT_LOG,
+    FLAG,
+    HANDLER_SETTINGS,
+    KNOWN,
+    MODULES,
+    Form,
+    whole,
+)
+from supervisor_conf.webconfig_words import Reading, Variables, argument, as_word, expand, path_of, split
+from supervisor_conf.webconfig_xml import Attribute, Element, Place
+
+ENOUGH = webconfig_xml.LARGEST + 1
+"""So many bytes of a file tell whether it is too long."""
+
+EXAMPLE = '<aspNetCore processPath="dotnet" arguments=".\\shop.dll" />'
+
+_KEYS = {key.name: key for key in (*FRONT, *APP)}
+_COLLECTIONS = ("environmentVariables", "handlerSettings", "recycleOnFileChange")
+_START_ATTEMPTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class WebConfig:
+    """`app` and `front`: values of keys, converted; keys that are not in them have their defaults.
+
+    `places`: where the value of a key stands. With `errors` the values are not whole.
+    """
+
+    name: str
+    app: Mapping[str, Any] = field(repr=False)
+    front: Mapping[str, Any]
+    places: Mapping[str, Place]
+    errors: tuple[SettingsError, ...]
+    warnings: tuple[SettingsWarning, ...]
+
+
+def is_web_config(path: Path) -> bool:
+    return path.suffix.lower() == ".config"
+
+
+def read_web_config(content: bytes, file: Path, environ: Mapping[str, str]) -> WebConfig:
+    """Whatever the bytes are: values, or errors."""
+    base = file.absolute().parent
+    name = setting_rules.app_name_from_folder(os.path.basename(os.path.normpath(base)))
+    notes = Notes(str(file))
+    reader = _Reader(setting_kinds.Place(base, name), Variables(environ), notes)
+    try:
+        root = webconfig_xml.parse(content)
+    except webconfig_xml.Unreadable as problem:
+        notes.refuse(Place("", problem.line), problem.read, problem.expected)
+    else:
+        reader.read(root)
+    return WebConfig(name, reader.app, reader.front, reader.places, notes.errors, notes.warnings)
+
+
+def error_of(conflict: setting_rules.Conflict, found: WebConfig, file: Path) -> SettingsError:
+    """A conflict between keys, told with the place in the file that gives the value."""
+    place = found.places.get(conflict.key, Place("", 0))
+    return SettingsError(place.path, conflict.read, conflict.expected, file=str(file), line=place.line)
+
+
+class _Reader:
+    """Reads one tree; `app`, `front` and `places` grow."""
+
+    def __init__(self, place: setting_kinds.Place, variables: Variables, notes: Notes):
+        self._place = place
+        self._variables = variables
+        self._notes = notes
+        self._attributes: dict[str, Attribute] = {}
+        self.app: dict[str, Any] = {}
+        self.front: dict[str, Any] = {}
+        self.places: dict[str, Place] = {}
+
+    def read(self, root: Element) -> None:
+        sections = webconfig_sections.find(root, self._notes)
+        name = self._choose(root, sections)
+        if not name:
+            return
+        owners = sections.of(name)
+        self._collect_attributes(name, owners)
+        self._read_command(owners[-1])
+        self._read_keys()
+        self._read_log(DEFAULT_LOG[name])
+        self._read_model()
+        self._read_environment(owners)
+        self._name_what_has_no_effect(owners)
+        self._read_handlers(sections, MODULES[name])
+        self._read_limits(sections)
+        if _KEYS["reload_on_change"].support is Support.FULL:
+            self.front["reload_on_change"] = True  # as IIS does with a changed web.config
+
+    def _choose(self, root: Element, sections: Sections) -> str:
+        names = [name for name in (ASP_NET_CORE, HTTP_PLATFORM) if sections.of(name)]
+        if len(names) == 1:
+            return names[0]
+        if names:
+            place = sections.of(HTTP_PLATFORM)[-1].place
+            self._notes.refuse(
+                place, "httpPlatform beside aspNetCore", "one of the two, since one app is run"
+            )
+        elif not self._notes.errors:
+            expected = "aspNetCore or httpPlatform in system.webServer"
+            self._notes.refuse(root.place, "neither of its sections", expected, EXAMPLE)
+        return ""
+
+    # ------------------------------------------------------------------------------------------------------
+    # Attributes
+
+    def _collect_attributes(self, section: str, owners: list[Element]) -> None:
+        """Those of all levels, a later one in place of an earlier one."""
+        for owner in owners:
+            retries = owner.attributes.get("startupRetryCount")
+            if retries is not None and section == ASP_NET_CORE:
+                expected = "no startupRetryCount, which is httpPlatform's: a start is tried twice"
+                self._notes.refuse(retries.place, display(retries.value), expected)
+            self._notes.check_attributes(owner, (*KNOWN[section], "startupRetryCount"))
+            self._attributes |= {name: owner.attributes[name] for name in owner.attributes}
+            for child in owner.children:
+                if child.name not in _COLLECTIONS:
+                    read = f"the element {display(child.name)}"
+                    self._notes.refuse(child.place, read, f"one of {', '.join(_COLLECTIONS)}")
+
+    def _read_keys(self) -> None:
+        for one in ATTRIBUTES:
+            attribute = self._attributes.get(one.name)
+            if attribute is None:
+                continue
+            value = self._value(attribute, one.form, f'{one.name}="{one.example}"')
+            if value is not None:
+                self._set(self.app, one.key, not value if one.negated else value, attribute)
+
+    def _value(self, attribute: Attribute, form: Form, example: str) -> object:
+        """The value, or None and an error."""
+        try:
+            return form.convert(attribute.value)
+        except ValueError:
+            self._notes.refuse(attribute.place, display(attribute.value), form.expected, example)
+            return None
+
+    def _set(self, table: dict[str, Any], name: str, value: object, attribute: Attribute) -> None:
+        """The value of a key, as the key itself allows and supports it."""
+        key = _KEYS[name]
+        self.places[name] = attribute.place
+        try:
+            converted = key.kind.convert(value, self._place)
+        except ValueError:
+            self._notes.refuse(attribute.place, display(attribute.value), key.kind.expected)
+            return
+        default = key.kind.convert(key.default, self._place)
+        if key.support is Support.DEFAULT_ONLY and converted != default:
+            read, shown = display(attribute.value), display(default)
+            expected = f"{shown}, since other values are not yet supported: it runs with {shown}"
+            self._notes.warn(attribute.place, read, expected)
+            return
+        table[name] = converted
+
+    def _flag(self, name: str) -> bool:
+        attribute = self._attributes.get(name)
+        return attribute is not None and self._value(attribute, FLAG, f'{name}="false"') is True
+
+    # ------------------------------------------------------------------------------------------------------
+    # The command
+
+    def _read_command(self, owner: Element) -> None:
+        attribute = self._attributes.get("processPath")
+        if attribute is None or not attribute.value.strip():
+            place = (
+                attribute.place if attribute else Place(f"{owner.place.path}/@processPath", owner.place.line)
+            )
+            read = display(attribute.value) if attribute else "nothing"
+            self._notes.refuse(place, read, "the program to start", EXAMPLE)
+            return
+        self.places["command"] = attribute.place
+        program = self._program(attribute)
+        words = [program, *self._arguments()]
+        self.app["command"] = tuple(as_word(word) for word in words)
+
+    def _program(self, attribute: Attribute) -> str:
+        expanded = expand(attribute.value, self._variables)
+        for name in expanded.unset:
+            expected = f"{name} to be set in the environment"
+            self._notes.refuse(attribute.place, f"%{name}%, which is not set", expected)
+        text = expanded.text.strip()
+        if len(text) > 2 and text[0] == text[-1] == '"':
+            text = text[1:-1]
+        try:
+            path = path_of(text)
+        except Unfit as problem:
+            self._notes.refuse(attribute.place, display(text), problem.expected, 'processPath="dotnet"')
+            return text
+        if path.lower().endswith(".exe") and not (self._place.base / path).is_file():
+            path = path[: -len(".exe")]
+            expected = (
+                f"{display(path)}, since programs of this machine have no .exe: that is what is started"
+            )
+            self._notes.warn(attribute.place, display(attribute.value), expected)
+        return self._in_folder(path)
+
+    def _in_folder(self, path: str) -> str:
+        """A bare name is a program in the app's folder if there is one, else on the PATH, as ANCM has it."""
+        if "/" in path or not path:
+            return path
+        file = self._place.base / path
+        return f"./{path}" if file.is_file() and os.access(file, os.X_OK) else path
+
+    def _arguments(self) -> list[str]:
+        attribute = self._attributes.get("arguments")
+        if attribute is None:
+            return []
+        expanded = expand(attribute.value, self._variables, port=True)
+        self._warn_of_unset(attribute, expanded.unset)
+        words = []
+        for word in split(expanded.text):
+            read, reading = argument(word, expanded.roots)
+            if reading is Reading.GUESSED_PATH:
+                expected = f"{display(read)} for a path: that is what the app gets"
+                self._notes.warn(attribute.place, display(word), expected)
+            elif reading is Reading.WINDOWS_ONLY:
+                expected = "a path of this machine: the app gets it as it is written"
+                self._notes.warn(attribute.place, display(word), expected)
+            words.append(read)
+        return words
+
+    def _warn_of_unset(self, attribute: Attribute, names: tuple[str, ...]) -> None:
+        for name in names:
+            expected = f"{name} to be set in the environment: it stays as it is written"
+            self._notes.warn(attribute.place, f"%{name}%, which is not set", expected)
+
+    # ------------------------------------------------------------------------------------------------------
+    # Log, hosting model, what has no effect
+
+    def _read_log(self, default: str) -> None:
+        self.app["stdout_log"] = ""
+        enabled = self._flag("stdoutLogEnabled")
+        attribute = self._attributes.get("stdoutLogFile")
+        if attribute is not None:
+            self.places["stdout_log"] = attribute.place
+        elif enabled:
+            self.places["stdout_log"] = self._attributes["stdoutLogEnabled"].place
+        if not enabled:
+            return
+        text = default
+        if attribute is not None and attribute.value:
+            expanded = expand(attribute.value, self._variables)
+            self._warn_of_unset(attribute, expanded.unset)
+            text = expanded.text
+        try:
+            self.app["stdout_log"] = str(absolute(self._place.base, path_of(text)))
+        except Unfit as problem:
+            expected = f"{problem.expected}: the app runs without a log"
+            self._notes.warn(self.places["stdout_log"], display(text), expected)
+
+    def _read_model(self) -> None:
+        model = self._attributes.get("hostingModel")
+        if model is not None and model.value.lower() == "inprocess":
+            expected = "outofprocess, since every app is a process of its own: it is run out of process"
+            self._notes.warn(model.place, display(model.value), expected)
+        elif model is not None and model.value.lower() not in ("", "outofprocess"):
+            expected = "one of inprocess, outofprocess"
+            self._notes.refuse(model.place, display(model.value), expected, 'hostingModel="outofprocess"')
+        if self._flag("forwardWindowsAuthToken"):
+            expected = "false, since this machine has no Windows tokens: none is forwarded"
+            self._notes.warn(self._attributes["forwardWindowsAuthToken"].place, "true", expected)
+        retries = self._attributes.get("startupRetryCount")
+        if retries is not None:
+            count = self._value(retries, whole(0, 100), f'startupRetryCount="{_START_ATTEMPTS}"')
+            if count not in (None, _START_ATTEMPTS):
+                expected = f"{_START_ATTEMPTS}, which is how often a start is tried"
+                self._notes.warn(retries.place, display(retries.value), expected)
+
+    def _name_what_has_no_effect(self, owners: list[Element]) -> None:
+        for file in self._items(owners, "recycleOnFileChange", "file", ("path",)):
+            expected = "nothing here, since ANCM never did it either: a change of this file has no effect"
+            self._notes.warn(file.place, f"the file {display(file.get('path'))}", expected)
+        for setting in self._items(owners, "handlerSettings", "handlerSetting", ("name", "value")):
+            name = setting.get("name") or ""
+            reason = HANDLER_SETTINGS.get(name, "Portico has no counterpart")
+            self._notes.warn(setting.place, f"the setting {display(name)}", f"nothing here, since {reason}")
+
+    def _items(
+        self, owners: list[Element], name: str, item: str, attributes: tuple[str, ...]
+    ) -> list[Element]:
+        found: list[Element] = []
+        for child in collection(owners, name, item, self._notes, clear=found.clear):
+            self._notes.check_attributes(child, attributes)
+            if None not in [self._notes.required(child, attribute) for attribute in attributes]:
+                found.append(child)
+        return found
+
+    # ------------------------------------------------------------------------------------------------------
+    # Children and other sections
+
+    def _read_environment(self, owners: list[Element]) -> None:
+        found = read_environment(owners, self._variables, self._notes)
+        self.app["environment"] = found.variables
+        self.app["environment_with_port"] = found.with_port
+        if found.place_of_port is not None:
+            self.places["port"] = found.place_of_port
+        if found.port:
+            self.app["port"] = found.port
+            self.app["overlap"] = False  # one port cannot be listened on by two generations
+
+    def _read_handlers(self, sections: Sections, modules: tuple[str, ...]) -> None:
+        handled = read_handlers(sections.of(webconfig_sections.HANDLERS), modules, self._notes)
+        self.app["path"], self.app["methods"] = handled.path, handled.methods
+        if handled.path_attribute is not None and handled.methods_attribute is not None:
+            self.places["path"] = handled.path_attribute.place
+            self.places["methods"] = handled.methods_attribute.place
+
+    def _read_limits(self, sections: Sections) -> None:
+        length: Attribute | None = None
+        for limits in sections.of(webconfig_sections.REQUEST_LIMITS):
+            self._notes.check_text(limits)
+            for name, attribute in limits.attributes.items():
+                if name == "maxAllowedContentLength":
+                    length = attribute
+                else:
+                    self._notes.attribute_without_counterpart(attribute)
+            for child in limits.children:
+                self._notes.no_counterpart(child)
+        if length is not None:
+            value = self._value(length, CONTENT_LENGTH, 'maxAllowedContentLength="30000000"')
+            if value is not None:
+                self._set(self.front, "max_request_body", value, length)
