@@ -1,10 +1,16 @@
-"""Hypothesis profiles: `fast` for every run, `deep` for `tox -e deep`."""
+"""Hypothesis profiles (`fast` for every run, `deep` for `tox -e deep`), and what all tests may ask for."""
 
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.kit import environments
 
 settings.register_profile("fast", deadline=None, derandomize=True, max_examples=100)
 settings.register_profile(
@@ -15,3 +21,11 @@ settings.register_profile(
     stateful_step_count=100,
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+
+@pytest.fixture(scope="session")
+def ordinary_commands() -> Iterator[Path]:
+    """Commands of an environment with Portico, installed as the README says, usable by everybody."""
+    made = environments.readable_folder()
+    yield environments.portico_environment(made)
+    shutil.rmtree(made)

@@ -35,14 +35,6 @@ def _folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def ordinary_commands() -> Iterator[Path]:
-    """Commands of an environment with Portico, installed as the README says, usable by everybody."""
-    made = environments.readable_folder()
-    yield environments.portico_environment(made)
-    shutil.rmtree(made)
-
-
-@pytest.fixture(scope="session")
 def servers_commands() -> Iterator[Path]:
     """Commands of an environment that has the app servers and has never heard of Portico."""
     made = environments.readable_folder()

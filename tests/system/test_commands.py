@@ -120,6 +120,12 @@ def test_check_says_what_run_would(folder: Path) -> None:
     assert "command" in bad.said
     (folder / "portico.toml").write_text("[apps.shop]\ncommand = 'no-such-program'\n")
     assert run.command("check").status == 1
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        (folder / "portico.toml").write_text(front(listen=[f"http://127.0.0.1:{port}"]) + app())
+        busy = run.command("check")
+        assert busy.status == 1
+        assert port in busy.err
     assert not (folder / "run").exists()
 
 
@@ -146,11 +152,11 @@ def test_status_and_ctl(folder: Path) -> None:
             assert status.status == 0
             assert "shop" in status.out
             assert str(pid) in status.out
-        rows = json.loads(run.command("status", "--json").out)
-        assert str(pid) in json.dumps(rows)
-        assert "shop" in json.dumps(rows)
-        assert "cold" in json.dumps(rows)
-        assert rows == json.loads(run.app("status", "--json").out)
+        port = int(run.get("/facts").json()["environment"]["PORT"])
+        for answer in (run.command("status", "--json"), run.app("status", "--json")):
+            shop, cold = json.loads(answer.out)["apps"]
+            assert (shop["name"], shop["state"], shop["pid"], shop["port"]) == ("shop", "READY", pid, port)
+            assert (cold["name"], cold["state"], cold["pid"], cold["port"]) == ("cold", "STOPPED", 0, 0)
         one = run.app("status", "shop")
         assert "cold" not in one.out
         assert f"pid {pid}" in run.command("ctl", "status").out

@@ -5,9 +5,11 @@ All apps of one environment are one run; the name in Host tells which is meant.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ from tests.kit import procfs
 from tests.kit.client import Response, exchange, get
 from tests.kit.configs import app, front
 from tests.kit.run import PorticoRun
+from tests.kit.until import wait_until
 
 # An address nobody gave to the app: what it asks for is not what it must get.
 COMMANDS = {
@@ -97,10 +100,16 @@ def test_a_websocket_without_the_token_is_refused(run: PorticoRun, server: str) 
 def test_app_status_says_who_is_guarded(run: PorticoRun) -> None:
     for server in COMMANDS:
         visit(run, server)
+    wait_until(lambda: all(row["guarded"] for row in rows(run)), "every app found guarded")
+    assert {row["name"] for row in rows(run)} == set(COMMANDS)
     status = run.app("status").out
     assert "not guarded" not in status
-    for server in COMMANDS:
-        assert server in status
+    assert status.count("guarded") == len(COMMANDS)
+
+
+def rows(run: PorticoRun) -> list[dict[str, Any]]:
+    apps: list[dict[str, Any]] = json.loads(run.app("status", "--json").out)["apps"]
+    return apps
 
 
 def visit(run: PorticoRun, server: str) -> Response:

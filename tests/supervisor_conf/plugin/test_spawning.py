@@ -287,11 +287,11 @@ DEBIAN_PYTHON = Path("/usr/bin/python3.11")
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not DEBIAN_PYTHON.exists(), reason="root becomes nobody to run it")
-def test_an_ordinary_user_runs_everything() -> None:
-    import sysconfig
+def test_an_ordinary_user_runs_everything(ordinary_commands: Path) -> None:
     import tempfile
 
-    # pytest's own folders are closed to other users, as an interpreter under /root is.
+    # pytest's own folders are closed to other users, as tox's and an interpreter under /root are.
+    (packages,) = ordinary_commands.parent.glob("lib/python3*/site-packages")
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder)
         run.chmod(0o755)
@@ -302,7 +302,7 @@ def test_an_ordinary_user_runs_everything() -> None:
         try:
             rig.start(
                 rig.portico_conf(),
-                pythonpath=sysconfig.get_paths()["purelib"],
+                pythonpath=str(packages),
                 user=65534,
                 group=65534,
                 extra_groups=(),
