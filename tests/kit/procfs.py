@@ -55,6 +55,17 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
 
 
+def resident(pid: int) -> int:
+    """Bytes of memory that the process has in use, 0 when there is no such process."""
+    fields = _text(pid, "statm").split()
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if fields else 0
+
+
+def descriptors(pid: int) -> int:
+    """How many descriptors the process has open (needs its uid, or root)."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
 def uids(pid: int) -> set[int]:
     """Real, effective, saved and filesystem uid."""
     for line in _text(pid, "status").splitlines():

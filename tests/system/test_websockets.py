@@ -31,6 +31,7 @@ from websockets.typing import Subprotocol
 from tests.kit.client import address_of
 from tests.kit.configs import app, front
 from tests.kit.environments import readable_folder
+from tests.kit.procfs import descriptors
 from tests.kit.run import PorticoRun
 from tests.kit.until import wait_until
 from tests.kit.websocket import WebSocketVisitor, text_frame
@@ -96,7 +97,7 @@ class Talk(Protocol):
 class WebsocketsTalk:
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
-        self.subprotocol = connection.subprotocol
+        self.subprotocol: str | None = connection.subprotocol
         self.deflate = any(one.name == DEFLATE for one in connection.protocol.extensions)
 
     async def send(self, message: Message) -> None:
@@ -421,8 +422,9 @@ def test_two_hundred_sockets_at_once(run: PorticoRun, server: str) -> None:
         return await asyncio.gather(*(converse(number, all_open) for number in range(count)))
 
     assert asyncio.run(all_at_once()) == [[f"{n} {turn}" for turn in range(rounds)] for n in range(count)]
-    for pid, was in before.items():
-        wait_until(lambda pid=pid, was=was: descriptors(pid) <= was + 8, "the end of all tunnels")
+    wait_until(
+        lambda: all(descriptors(pid) <= was + 8 for pid, was in before.items()), "the end of all tunnels"
+    )
 
 
 def test_an_idle_tunnel_is_cut_and_one_that_moves_is_not(run: PorticoRun) -> None:
@@ -535,7 +537,3 @@ def everything(sock: socket.socket) -> bytes:
     while data := sock.recv(65536):
         received.append(data)
     return b"".join(received)
-
-
-def descriptors(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))

@@ -37,7 +37,7 @@ def complete(name, value):
         once(name).set_result(value)
 
 
-def content(size, start=0):
+def content(size: int, start: int = 0) -> bytes:
     """The bytes start .. size of a body that everybody can compute."""
     line = hashlib.sha256(b"portico").digest() * 32
     first = start // len(line)
