@@ -176,6 +176,7 @@ class Connection:
             return
         if hops is not None:
             exchange.request.fields = one_less(exchange.request.fields, hops)
+            exchange.request.lines = b""  # they were made of the fields as received
         forward(exchange)
 
     def _answer_as_last(self, exchange: Exchange) -> None:
