@@ -173,7 +173,7 @@ class _Conversation:
             try:
                 data = self.app.recv(self.timeout)
             except TimedOut:
-                if self.exchange.moved_within(self.timeout):
+                if self.exchange.moved_within(self.timeout) or self._body_is_late():
                     continue
                 raise Failure(
                     Cause.APP_SILENT, Stage.AWAIT_HEAD, Side.APP, "no answer within request_timeout"
@@ -186,6 +186,10 @@ class _Conversation:
                 self.reused = False  # from here on the app has answered: nothing is sent again
                 return data
             raise self._closed_before_answer("the app closed the connection")
+
+    def _body_is_late(self) -> bool:
+        """Whether it is the client who is silent: then the upload ends this, and the app is not to blame."""
+        return self.upload is not None and not self.upload.done and self.client.is_waited_for
 
     def _closed_before_answer(self, detail: str) -> Exception:
         if self.reused and self.request.method in REPEATABLE and self.request.framing is Framing.NONE:

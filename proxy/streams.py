@@ -175,6 +175,11 @@ class Stream:
             self._read_ahead()
         return self.quiet
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Somebody waits for bytes."""
+        return self._reader is not None
+
     def watch_gone(self, callback: Callable[[], None]) -> None:
         """Call `callback` when the peer goes away while nobody reads; at once if it has gone already."""
         self.when_gone = callback
