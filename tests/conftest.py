@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from tests.kit import environments
 
@@ -19,6 +19,10 @@ settings.register_profile(
     max_examples=20_000,
     suppress_health_check=[HealthCheck.too_slow],
     stateful_step_count=100,
+)
+# Whether a seeded fault is found is all that counts: no time for a small example.
+settings.register_profile(
+    "mutants", settings.get_profile("fast"), max_examples=60, phases=[Phase.explicit, Phase.generate]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
