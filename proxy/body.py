@@ -12,6 +12,7 @@ from typing import Protocol
 
 from proxy.headers import Fields, trailer_fields
 from proxy.peer import Framing, Request, Response
+from proxy.splice import Pipe
 from proxy.streams import Stream
 from proxy.strict import TCHAR, Limits, Malformed, check_trailers
 
@@ -84,6 +85,20 @@ class LengthBody:
 
     def at_hand(self) -> bytes:
         return self.read(0) if self._stream.ahead() else b""
+
+    @property
+    def left(self) -> int:
+        """Bytes that have not been read yet."""
+        return self._left
+
+    def read_into(self, pipe: Pipe, timeout: float | None) -> int:
+        """As `read`, but the bytes stay in the kernel: how many. Nothing may be at hand."""
+        moved = pipe.fill(self._stream, self._left, timeout)
+        if not moved:
+            raise Truncated(f"{self._left} bytes of the body are missing")
+        self._left -= moved
+        self.done = self._left == 0
+        return moved
 
 
 class _Expected(Enum):

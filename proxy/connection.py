@@ -153,6 +153,7 @@ class Connection:
             worker.request_id(),
             lines_of_caller=self._lines_of_caller,
             quick=worker.quick,
+            pipes=worker.pipes,
         )
         self.exchange = exchange
         if worker.draining:

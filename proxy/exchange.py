@@ -10,6 +10,7 @@ from proxy.failures import Cause, Failure, Side, Stage
 from proxy.head import QuickReader
 from proxy.headers import Caller, caller_lines
 from proxy.peer import Request
+from proxy.splice import Pipes
 from proxy.streams import Stream
 from proxy.strict import Malformed
 from supervisor_conf.control.messages import RequestLine
@@ -47,6 +48,7 @@ class Exchange:
         "keep_alive",
         "moved",
         "phase",
+        "pipes",
         "quick",
         "reason",
         "request",
@@ -69,12 +71,14 @@ class Exchange:
         *,
         lines_of_caller: bytes | None = None,
         quick: QuickReader | None = None,
+        pipes: Pipes | None = None,
     ) -> None:
         self.request = request
         self.client = client
         self.caller = caller
         self.caller_lines = lines_of_caller or caller_lines(caller, front.forwarded_for_port)
         self.quick = quick
+        self.pipes = pipes
         self.front = front
         self.request_id = request_id
         self.trusted = False
@@ -127,12 +131,12 @@ class Exchange:
                 self._first = self.body.at_hand()
             except Malformed as error:
                 raise bad_body(error) from None
-            self.count_body(self._first)
+            self.count_body(len(self._first))
         return self._first
 
-    def count_body(self, piece: bytes) -> None:
+    def count_body(self, count: int) -> None:
         """Raises Failure when the request body has become larger than `max_request_body`."""
-        self.body_taken += len(piece)
+        self.body_taken += count
         self.moved = self.client.now()
         if 0 < self.front.max_request_body < self.body_taken:
             raise too_large(self.front.max_request_body)

@@ -17,19 +17,24 @@ connection under it (RFC 9110 9.2.2).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
+from typing import TypeGuard, TypeVar
 
 import gevent
 
 from proxy.backend import ConnectRefused, Generation
-from proxy.body import Body, Truncated, body_of, chunk, last_chunk
+from proxy.body import Body, LengthBody, Truncated, body_of, chunk, last_chunk
 from proxy.exchange import Exchange, bad_body
 from proxy.failures import Cause, Failure, Side, Stage, malformed_response
 from proxy.headers import Fields, own_lines, request_fields, response_fields
 from proxy.peer import Framing, HeadTooLong, Request, Response, read_head, read_response
+from proxy.splice import WORTH_IT, Pipe
 from proxy.streams import Stream, StreamClosed, TimedOut
 from proxy.strict import RESPONSE_LIMITS, Malformed, split_target
 from proxy.tunnel import tunnel
+
+Read = TypeVar("Read")
 
 #: Methods that may be sent again when an idle connection was closed under them, if they have no body.
 REPEATABLE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE"))
@@ -175,6 +180,7 @@ class _Conversation:
             except TimedOut:
                 if self.exchange.moved_within(self.timeout) or self._body_is_late():
                     continue
+                self.generation.silent += 1
                 raise Failure(
                     Cause.APP_SILENT, Stage.AWAIT_HEAD, Side.APP, "no answer within request_timeout"
                 ) from None
@@ -209,23 +215,35 @@ class _Conversation:
             exchange.keep_alive = False  # the end of the connection is the only end this body has
         body = body_of(response, self.app)
         exchange.answered(response.status)
-        piece = self._piece(body, at_hand=True)
+        self.generation.has_answered()
+        piece = self._from_app(body.at_hand)
         self._to_client(response_head(response, exchange, chunked) + frame_down(chunked, body, piece))
+        exchange.body_sent += len(piece)
+        if (pipes := exchange.pipes) is not None and is_worth_splicing(body):
+            with pipes.borrowed() as pipe:
+                self._splice_down(body, pipe)
         while not body.done:
-            piece = self._piece(body)
+            piece = self._from_app(lambda: body.read(self.timeout))
             if data := frame_down(chunked, body, piece):
                 self._to_client(data)
+            exchange.body_sent += len(piece)
 
-    def _piece(self, body: Body, at_hand: bool = False) -> bytes:
+    def _splice_down(self, body: LengthBody, pipe: Pipe) -> None:
+        """The rest of a long body, moved by the kernel. What came with the head has been sent."""
+        while not body.done and not self.app.ahead():
+            moved = self._from_app(lambda: body.read_into(pipe, self.timeout))
+            self._client_takes(lambda: pipe.empty(self.client, self.timeout))
+            self.exchange.body_sent += moved
+
+    def _from_app(self, read: Callable[[], Read]) -> Read:
+        """What `read` gets of the response body, and whose fault it is if that is nothing."""
         try:
             while True:
                 try:
-                    piece = body.at_hand() if at_hand else body.read(self.timeout)
+                    return read()
                 except TimedOut:
-                    if self.exchange.moved_within(self.timeout):
-                        continue
-                    raise
-                break
+                    if not self.exchange.moved_within(self.timeout):
+                        raise
         except (Truncated, Malformed) as error:
             raise Failure(Cause.APP_BROKE_OFF, Stage.RESPONSE_BODY, Side.APP, str(error)) from None
         except TimedOut:
@@ -234,12 +252,13 @@ class _Conversation:
             raise
         except OSError as error:
             raise Failure(Cause.APP_BROKE_OFF, Stage.RESPONSE_BODY, Side.APP, str(error)) from None
-        self.exchange.body_sent += len(piece)
-        return piece
 
     def _to_client(self, data: bytes) -> None:
+        self._client_takes(lambda: self.client.send(data, self.timeout))
+
+    def _client_takes(self, send: Callable[[], None]) -> None:
         try:
-            self.client.send(data, self.timeout)
+            send()
         except TimedOut:
             raise Failure(
                 Cause.CLIENT_GONE, self.exchange.stage, Side.CLIENT, "the client does not read"
@@ -268,6 +287,7 @@ class _Conversation:
         exchange.keep_alive = False
         exchange.phase = "tunnel"
         exchange.answered(101)
+        self.generation.has_answered()
         self._to_client(response_head(response, exchange, chunked=False))
         self.client.when_gone = None
         tunnel(self.client, self.app, exchange.desk.settings.tunnel_idle_timeout or None)
@@ -282,6 +302,10 @@ class _Conversation:
         if self.upload is not None and self.upload.failure is not None:
             return self.upload.failure
         return Failure(Cause.CLIENT_GONE, self.exchange.stage, Side.CLIENT, "the client went away")
+
+
+class _Unwanted(Exception):
+    """The app does not take more of the body: it may have answered without reading everything."""
 
 
 class Upload:
@@ -304,26 +328,49 @@ class Upload:
     def _run(self) -> None:
         with_app = self._conversation
         try:
+            pipes = with_app.exchange.pipes
+            if pipes is not None and is_worth_splicing(with_app.body):
+                with pipes.borrowed() as pipe:
+                    self._splice_up(with_app.body, pipe)
             while not with_app.body.done:
-                piece = self._piece()
-                try:
-                    with_app.app.send(frame_up(with_app.request, with_app.body, piece), with_app.timeout)
-                except (OSError, TimedOut):
-                    return  # the app does not want it; what it has to say is read by who waits for it
-                with_app.exchange.moved = with_app.client.now()
+                piece = self._from_client(lambda: with_app.body.read(with_app.timeout))
+                with_app.exchange.count_body(len(piece))
+                self._app_takes(frame_up(with_app.request, with_app.body, piece))
             self.done = True
+        except _Unwanted:
+            pass  # what the app has to say is read by who waits for it
         except Failure as failure:
             self.failure = failure
             with_app.app.close()
 
-    def _piece(self) -> bytes:
+    def _splice_up(self, body: LengthBody, pipe: Pipe) -> None:
+        """The rest of a long body, moved by the kernel; its length has been judged with the head."""
         with_app = self._conversation
-        exchange = with_app.exchange
+        while not body.done and not with_app.client.ahead():
+            moved = self._from_client(lambda: body.read_into(pipe, with_app.timeout))
+            with_app.exchange.count_body(moved)
+            try:
+                pipe.empty(with_app.app, with_app.timeout)
+            except (OSError, TimedOut) as error:
+                raise _Unwanted from error
+            with_app.exchange.moved = with_app.client.now()
+
+    def _app_takes(self, data: bytes) -> None:
+        with_app = self._conversation
+        try:
+            with_app.app.send(data, with_app.timeout)
+        except (OSError, TimedOut) as error:
+            raise _Unwanted from error
+        with_app.exchange.moved = with_app.client.now()
+
+    def _from_client(self, read: Callable[[], Read]) -> Read:
+        """What `read` gets of the request body, and what it means if that is nothing."""
+        exchange = self._conversation.exchange
         while True:
             try:
-                piece = with_app.body.read(with_app.timeout)
+                return read()
             except TimedOut:
-                if exchange.moved_within(with_app.timeout):
+                if exchange.moved_within(self._conversation.timeout):
                     continue
                 raise Failure(
                     Cause.SLOW_BODY, Stage.REQUEST_BODY, Side.CLIENT, "silent in the body"
@@ -333,8 +380,6 @@ class Upload:
             except (Truncated, OSError) as error:
                 exchange.client_left = True
                 raise Failure(Cause.CLIENT_GONE, Stage.REQUEST_BODY, Side.CLIENT, str(error)) from None
-            exchange.count_body(piece)
-            return piece
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -476,3 +521,8 @@ def frame_down(chunked: bool, body: Body, piece: bytes) -> bytes:
         return piece
     framed = chunk(piece) if piece else b""
     return framed + last_chunk(body.trailers) if body.done else framed
+
+
+def is_worth_splicing(body: Body) -> TypeGuard[LengthBody]:
+    """A body of which the kernel can move what is left by itself, and enough of it."""
+    return isinstance(body, LengthBody) and body.left >= WORTH_IT

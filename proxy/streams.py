@@ -14,6 +14,7 @@ bound is the back-pressure: what does not fit stays in the kernel, and the sende
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from collections.abc import Callable
@@ -244,6 +245,33 @@ class Stream:
         self.when_readable = self.when_gone = self.when_expired = None
         self._read_deadline = NEVER
 
+    def recv_into_pipe(self, pipe: int, limit: int, timeout: float | None) -> int:
+        """Let the kernel move up to `limit` received bytes into `pipe` (splice(2)): how many; 0 at the end.
+
+        Nothing may be read ahead when it is called, and nothing is while the pipe's content is on its way: the
+        watcher rests until the next call waits. Raises as `recv`.
+        """
+        assert not self._ahead, "bytes that were read ahead come first"
+        while True:
+            if self._ended:
+                return 0
+            if self._failure is not None:
+                raise self._failure
+            if self._closed:
+                raise StreamClosed("the stream is closed")
+            self._stop_reading()
+            try:
+                moved = os.splice(self._sock.fileno(), pipe, limit)
+            except (BlockingIOError, InterruptedError):
+                self._park_reader(timeout)
+                continue
+            except OSError as error:
+                self._failure = error
+                raise
+            if not moved:
+                self._ended = True
+            return moved
+
     def unread(self, data: bytes) -> None:
         """Put back what was read too much; the next `recv` returns it first."""
         self._ahead = data + self._ahead if self._ahead else data
@@ -328,6 +356,19 @@ class Stream:
                 continue
             self.sent += sent
             data = data[sent:]
+
+    def send_from_pipe(self, pipe: int, held: int, timeout: float | None) -> int:
+        """Let the kernel move some of the `held` bytes in `pipe` to the peer: how many. Raises as `send`."""
+        while True:
+            if self._closed:
+                raise StreamClosed("the stream is closed")
+            try:
+                moved = os.splice(pipe, self._sock.fileno(), held)
+            except (BlockingIOError, InterruptedError):
+                self._park_writer(timeout)
+                continue
+            self.sent += moved
+            return moved
 
     def _park_writer(self, timeout: float | None) -> None:
         assert self._writer is None, "two greenlets write one stream"

@@ -1,0 +1,127 @@
+"""Long bodies moved by the kernel: the same bytes, the same ends."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proxy.splice import SPARE, WORTH_IT, Pipes
+from tests.kit.raw_app import AppSide, answer, raw_app
+from tests.kit.worker_process import WorkerProcess, worker_process
+
+BODY = os.urandom(5 * WORTH_IT + 4321)
+
+
+@pytest.fixture(params=["true", "false"], ids=["quick", "through-h11"])
+def worker(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[WorkerProcess]:
+    with worker_process(tmp_path, front=f"quick_lane = {request.param}") as worker:
+        yield worker
+
+
+def read_all(worker: WorkerProcess, request: bytes, body: bytes = b"") -> bytes:
+    with worker.connect() as visitor:
+        sender = threading.Thread(target=visitor.sendall, args=(request + body,))
+        sender.start()
+        received = b""
+        while more := visitor.recv(1 << 20):
+            received += more
+        sender.join()
+    return received.partition(b"\r\n\r\n")[2]
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 1000])
+def test_a_long_body_comes_down_unchanged_however_it_is_sent(worker: WorkerProcess, pieces: int) -> None:
+    def script(app: AppSide) -> None:
+        app.head()
+        whole = answer(b"200 OK", BODY)
+        step = len(whole) // pieces + 1
+        for start in range(0, len(whole), step):
+            app.say(whole[start : start + step])
+        assert app.is_ended()  # the next request, or the end
+
+    with raw_app(script) as app:
+        worker.publish(app.port)
+        assert read_all(worker, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n") == BODY
+        worker.close()
+
+
+def test_a_long_body_goes_up_and_comes_back_unchanged_at_the_same_time(worker: WorkerProcess) -> None:
+    def script(app: AppSide) -> None:
+        app.head()
+        app.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY))
+        left = len(BODY)
+        while left:
+            piece = app.exactly(min(left, 50_000))
+            app.say(piece)
+            left -= len(piece)
+
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(BODY)
+    with raw_app(script) as app:
+        worker.publish(app.port)
+        assert read_all(worker, head, BODY) == BODY
+
+
+def test_what_follows_a_long_body_is_the_next_request(worker: WorkerProcess) -> None:
+    def script(app: AppSide) -> None:
+        app.head()
+        assert app.exactly(len(BODY)) == BODY
+        app.say(answer(b"200 OK", b"one"))
+        assert app.head().startswith(b"GET /two ")
+        app.say(answer(b"200 OK", b"two"))
+
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(BODY)
+    following = b"GET /two HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    with raw_app(script) as app:
+        worker.publish(app.port)
+        assert read_all(worker, head, BODY + following).endswith(b"two")
+
+
+def test_a_long_body_that_breaks_off_is_cut(worker: WorkerProcess) -> None:
+    def script(app: AppSide) -> None:
+        app.head()
+        app.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (2 * len(BODY)) + BODY)
+
+    with raw_app(script) as app:
+        worker.publish(app.port)
+        with pytest.raises(ConnectionResetError):
+            read_all(worker, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+
+
+def test_a_client_that_leaves_a_long_upload_ends_the_apps_connection(worker: WorkerProcess) -> None:
+    ended = threading.Event()
+
+    def script(app: AppSide) -> None:
+        app.head()
+        app.exactly(len(BODY))
+        assert app.is_ended()
+        ended.set()
+
+    with raw_app(script) as app:
+        worker.publish(app.port)
+        with worker.connect() as visitor:
+            head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (2 * len(BODY))
+            visitor.sendall(head + BODY)
+        assert ended.wait(20)
+
+
+def test_pipes_are_used_again_empty_and_closed_otherwise() -> None:
+    pipes = Pipes()
+    with pipes.borrowed() as first:
+        pass
+    with pipes.borrowed() as again:
+        assert again is first
+        again.held = 1  # as if its content had not gone anywhere
+    before = len(os.listdir("/proc/self/fd"))
+    with pipes.borrowed() as other:
+        assert other is not first
+        assert len(os.listdir("/proc/self/fd")) == before + 2
+    borrowed = [pipes.borrowed() for _ in range(SPARE + 3)]
+    for one in borrowed:
+        one.__enter__()
+    for one in borrowed:
+        one.__exit__(None, None, None)
+    assert len(os.listdir("/proc/self/fd")) == before + 2 * SPARE
