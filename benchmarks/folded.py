@@ -1,4 +1,7 @@
-"""Stacks as py-spy writes them (`--format raw`, one line a stack: frames from the outermost, then a count), summed up."""
+"""Stacks as py-spy writes them, summed up.
+
+`--format raw`: one line a stack, frames from the outermost one, separated by semicolons; then a blank and a count.
+"""
 
 from __future__ import annotations
 

@@ -212,11 +212,12 @@ class _Run:
     def _latencies(self, number: int) -> None:
         own = {front.name: self._saturation(front) for front in self._with_main_work()}
         rate = own.get(PORTICO) or min(own.values(), default=GENERATOR_LIMIT)
-        targets = [(DIRECT, self.site.backend, rate)]
-        targets += [(front.name, front.port, min(rate, own[front.name])) for front in self._with_main_work()]
-        for name, port, saturation in targets:
-            if self._in_time():
-                self._latency(name, port, min(GENERATOR_LIMIT, saturation * SHARE_OF_SATURATION), number)
+        direct: tuple[str, int, tuple[int, ...]] = (DIRECT, self.site.backend, ())
+        for name, port, pids in [direct, *((f.name, f.port, f.pids) for f in self._with_main_work())]:
+            saturation = min(rate, own.get(name, rate))
+            if self._in_time() and saturation:
+                at = min(GENERATOR_LIMIT, saturation * SHARE_OF_SATURATION)
+                self._latency(name, port, pids, at, number)
 
     def _saturation(self, front: Front) -> float:
         """Requests a second that it has reached, or reaches now."""
@@ -234,10 +235,12 @@ class _Run:
             return 0.0
         return outcome.operations / outcome.seconds
 
-    def _latency(self, name: str, port: int, rate: float, number: int) -> None:
+    def _latency(self, name: str, port: int, pids: tuple[int, ...], rate: float, number: int) -> None:
         self.number += 1_000_000
         try:
+            before = cpu_seconds_of(pids)
             seen = open_loop.run(port, LATENCY_PATH, rate, self.options.seconds + 1.0, self.number)
+            cpu = cpu_seconds_of(pids) - before
         except Trouble as error:
             self._trouble(f"{name}, latency, round {number}: {error}")
             return
@@ -247,8 +250,11 @@ class _Run:
             )
             return
         p50, p99 = (open_loop.percentile(seen.seconds, share) * 1000 for share in (0.50, 0.99))
-        self.notes.latencies.append(Latency(name, number, rate, p50, p99, seen.errors))
-        self.say(f"{number} latency    {name:<24} p50 {p50:.3f} ms  p99 {p99:.3f} ms  at {rate:.0f}/s")
+        cost = cpu / len(seen.seconds) * 1e6
+        self.notes.latencies.append(Latency(name, number, rate, p50, p99, cost, seen.errors))
+        self.say(
+            f"{number} latency    {name:<24} p50 {p50:.3f} ms  p99 {p99:.3f} ms  {cost:.1f} us  at {rate:.0f}/s"
+        )
 
     # ------------------------------------------------------------------------------ idle connections
 

@@ -90,16 +90,19 @@ def _latency_and_idle(run: Run) -> str:
         latency, idle = run.latency(front), run.idle(front)
         if latency is None and idle is None:
             continue
-        rate, p50, p99 = latency or (None, None, None)
-        kib = _number(idle.kib_each, 2) if idle else NOTHING
-        rows.append([front, _number(rate, 0), _number(p50, 3), _number(p99, 3), kib])
-    return table(["", "requests per second", "p50, ms", "p99, ms", "KiB per idle connection"], rows)
+        figures = [NOTHING] * 4
+        if latency:
+            cost = _figure(latency.cost) if latency.cost else NOTHING
+            figures = [_number(latency.rate, 0), _number(latency.p50, 3), _number(latency.p99, 3), cost]
+        rows.append([front, *figures, _number(idle.kib_each, 2) if idle else NOTHING])
+    head = ["requests per second", "p50, ms", "p99, ms", "CPU, us per request", "KiB per idle connection"]
+    return table(["", *head], rows)
 
 
 def _aims(run: Run) -> str:
     rows = [_aim_row(run, aim) for aim in AIMS]
     direct, front, idle = run.latency(DIRECT), run.latency(PORTICO), run.idle(PORTICO)
-    added = front[2] - direct[2] if direct and front else None
+    added = front.p99 - direct.p99 if direct and front else None
     kib = idle.kib_each if idle else None
     rows.append(
         ["p99 added to the direct connection's", f"{LATENCY_AIM:g} ms", *_verdict(added, LATENCY_AIM)]
