@@ -18,7 +18,7 @@ from supervisor_conf.setting_errors import SettingsError, SettingsWarning, Unfit
 from supervisor_conf.setting_table import APP, FRONT, Support
 from supervisor_conf.webconfig_environment import read_environment
 from supervisor_conf.webconfig_handlers import read_handlers
-from supervisor_conf.webconfig_sections import ASP_NET_CORE, HTTP_PLATFORM, Notes, Sections, collection
+from supervisor_conf.webconfig_sections import ASP_NET_CORE, HTTP_PLATFORM, Notes, Sections, collection, shown
 from supervisor_conf.webconfig_table import (
     ATTRIBUTES,
     CONTENT_LENGTH,
@@ -136,12 +136,14 @@ class _Reader:
             retries = owner.attributes.get("startupRetryCount")
             if retries is not None and section == ASP_NET_CORE:
                 expected = "no startupRetryCount, which is httpPlatform's: a start is tried twice"
-                self._notes.refuse(retries.place, display(retries.value), expected)
-            self._notes.check_attributes(owner, (*KNOWN[section], "startupRetryCount"))
-            self._attributes |= {name: owner.attributes[name] for name in owner.attributes}
+                self._notes.refuse(retries.place, shown(retries.value), expected)
+            self._notes.check_attributes(owner, KNOWN[section], besides=("startupRetryCount",))
+            self._attributes |= {
+                name: owner.attributes[name] for name in KNOWN[section] if owner.get(name) is not None
+            }
             for child in owner.children:
                 if child.name not in _COLLECTIONS:
-                    read = f"the element {display(child.name)}"
+                    read = f"the element {shown(child.name)}"
                     self._notes.refuse(child.place, read, f"one of {', '.join(_COLLECTIONS)}")
 
     def _read_keys(self) -> None:
@@ -158,7 +160,7 @@ class _Reader:
         try:
             return form.convert(attribute.value)
         except ValueError:
-            self._notes.refuse(attribute.place, display(attribute.value), form.expected, example)
+            self._notes.refuse(attribute.place, shown(attribute.value), form.expected, example)
             return None
 
     def _set(self, table: dict[str, Any], name: str, value: object, attribute: Attribute) -> None:
@@ -168,12 +170,12 @@ class _Reader:
         try:
             converted = key.kind.convert(value, self._place)
         except ValueError:
-            self._notes.refuse(attribute.place, display(attribute.value), key.kind.expected)
+            self._notes.refuse(attribute.place, shown(attribute.value), key.kind.expected)
             return
         default = key.kind.convert(key.default, self._place)
         if key.support is Support.DEFAULT_ONLY and converted != default:
-            read, shown = display(attribute.value), display(default)
-            expected = f"{shown}, since other values are not yet supported: it runs with {shown}"
+            read, used = shown(attribute.value), display(default)
+            expected = f"{used}, since other values are not yet supported: it runs with {used}"
             self._notes.warn(attribute.place, read, expected)
             return
         table[name] = converted
@@ -191,7 +193,7 @@ class _Reader:
             place = (
                 attribute.place if attribute else Place(f"{owner.place.path}/@processPath", owner.place.line)
             )
-            read = display(attribute.value) if attribute else "nothing"
+            read = shown(attribute.value) if attribute else "nothing"
             self._notes.refuse(place, read, "the program to start", EXAMPLE)
             return
         self.places["command"] = attribute.place
@@ -210,14 +212,12 @@ class _Reader:
         try:
             path = path_of(text)
         except Unfit as problem:
-            self._notes.refuse(attribute.place, display(text), problem.expected, 'processPath="dotnet"')
+            self._notes.refuse(attribute.place, shown(text), problem.expected, 'processPath="dotnet"')
             return text
         if path.lower().endswith(".exe") and not (self._place.base / path).is_file():
             path = path[: -len(".exe")]
-            expected = (
-                f"{display(path)}, since programs of this machine have no .exe: that is what is started"
-            )
-            self._notes.warn(attribute.place, display(attribute.value), expected)
+            expected = f"{shown(path)}, since programs of this machine have no .exe: that is what is started"
+            self._notes.warn(attribute.place, shown(attribute.value), expected)
         return self._in_folder(path)
 
     def _in_folder(self, path: str) -> str:
@@ -237,11 +237,11 @@ class _Reader:
         for word in split(expanded.text):
             read, reading = argument(word, expanded.roots)
             if reading is Reading.GUESSED_PATH:
-                expected = f"{display(read)} for a path: that is what the app gets"
-                self._notes.warn(attribute.place, display(word), expected)
+                expected = f"{shown(read)} for a path: that is what the app gets"
+                self._notes.warn(attribute.place, shown(word), expected)
             elif reading is Reading.WINDOWS_ONLY:
                 expected = "a path of this machine: the app gets it as it is written"
-                self._notes.warn(attribute.place, display(word), expected)
+                self._notes.warn(attribute.place, shown(word), expected)
             words.append(read)
         return words
 
@@ -272,16 +272,16 @@ class _Reader:
             self.app["stdout_log"] = str(absolute(self._place.base, path_of(text)))
         except Unfit as problem:
             expected = f"{problem.expected}: the app runs without a log"
-            self._notes.warn(self.places["stdout_log"], display(text), expected)
+            self._notes.warn(self.places["stdout_log"], shown(text), expected)
 
     def _read_model(self) -> None:
         model = self._attributes.get("hostingModel")
         if model is not None and model.value.lower() == "inprocess":
             expected = "outofprocess, since every app is a process of its own: it is run out of process"
-            self._notes.warn(model.place, display(model.value), expected)
+            self._notes.warn(model.place, shown(model.value), expected)
         elif model is not None and model.value.lower() not in ("", "outofprocess"):
             expected = "one of inprocess, outofprocess"
-            self._notes.refuse(model.place, display(model.value), expected, 'hostingModel="outofprocess"')
+            self._notes.refuse(model.place, shown(model.value), expected, 'hostingModel="outofprocess"')
         if self._flag("forwardWindowsAuthToken"):
             expected = "false, since this machine has no Windows tokens: none is forwarded"
             self._notes.warn(self._attributes["forwardWindowsAuthToken"].place, "true", expected)
@@ -290,16 +290,16 @@ class _Reader:
             count = self._value(retries, whole(0, 100), f'startupRetryCount="{_START_ATTEMPTS}"')
             if count not in (None, _START_ATTEMPTS):
                 expected = f"{_START_ATTEMPTS}, which is how often a start is tried"
-                self._notes.warn(retries.place, display(retries.value), expected)
+                self._notes.warn(retries.place, shown(retries.value), expected)
 
     def _name_what_has_no_effect(self, owners: list[Element]) -> None:
         for file in self._items(owners, "recycleOnFileChange", "file", ("path",)):
             expected = "nothing here, since ANCM never did it either: a change of this file has no effect"
-            self._notes.warn(file.place, f"the file {display(file.get('path'))}", expected)
+            self._notes.warn(file.place, f"the file {shown(file.get('path'))}", expected)
         for setting in self._items(owners, "handlerSettings", "handlerSetting", ("name", "value")):
             name = setting.get("name") or ""
             reason = HANDLER_SETTINGS.get(name, "Portico has no counterpart")
-            self._notes.warn(setting.place, f"the setting {display(name)}", f"nothing here, since {reason}")
+            self._notes.warn(setting.place, f"the setting {shown(name)}", f"nothing here, since {reason}")
 
     def _items(
         self, owners: list[Element], name: str, item: str, attributes: tuple[str, ...]

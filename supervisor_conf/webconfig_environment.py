@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from supervisor_conf import setting_kinds
-from supervisor_conf.setting_errors import Unfit, display
-from supervisor_conf.webconfig_sections import Notes, collection
+from supervisor_conf.setting_errors import Unfit
+from supervisor_conf.webconfig_sections import Notes, collection, shown
 from supervisor_conf.webconfig_table import SET_AT_EVERY_START, whole
 from supervisor_conf.webconfig_words import PORT_MARK, PORT_NAMES, Expanded, Variables, as_word, expand
 from supervisor_conf.webconfig_xml import Element, Place
@@ -54,7 +54,7 @@ def read_environment(owners: Sequence[Element], inherited: Variables, notes: Not
             notes.refuse(entry.place, "a value", expected)
         elif not _is_set_at_every_start(key, entry, notes) and not _is_inherited(entry, inherited, notes):
             name = _spelling(entry, inherited, notes)
-            text = entry.value.text
+            text = _as_path(entry.value)
             if PORT_MARK in text:
                 with_port.append(name)
                 text = as_word(text)
@@ -72,7 +72,7 @@ def _entries(owners: Sequence[Element], inherited: Variables, notes: Notes) -> d
         name, value = notes.required(item, "name"), notes.required(item, "value")
         if name is None or value is None:
             continue
-        place = Place(f"{item.place.path}[@name={display(name.value)}]/@value", value.place.line)
+        place = Place(f"{item.place.path}[@name={shown(name.value)}]/@value", value.place.line)
         key = name.value.upper()
         if entries.pop(key, None) is not None:
             notes.warn(place, "a second value", "one for each name: the last one counts")
@@ -92,9 +92,7 @@ def _port(entry: _Entry, notes: Notes) -> int:
     try:
         return int(str(_PORT.convert(text)))
     except ValueError:
-        notes.refuse(
-            entry.place, display(text), f"{_PORT.expected}, or nothing for a fresh one", _PORT_EXAMPLE
-        )
+        notes.refuse(entry.place, shown(text), f"{_PORT.expected}, or nothing for a fresh one", _PORT_EXAMPLE)
         return 0
 
 
@@ -117,6 +115,12 @@ def _is_inherited(entry: _Entry, inherited: Variables, notes: Notes) -> bool:
     return True
 
 
+def _as_path(value: Expanded) -> str:
+    r"""`%HOME%\x` is a path where HOME is one; what else holds backslashes may mean them."""
+    rooted = any(value.text.startswith(root + "\\") for root in value.roots)
+    return value.text.replace("\\", "/") if rooted else value.text
+
+
 def _spelling(entry: _Entry, inherited: Variables, notes: Notes) -> str:
     """As Windows would, `Path` replaces an inherited `PATH`; here they would be two variables."""
     name = inherited.spelling(entry.name) or entry.name
@@ -130,6 +134,6 @@ def _is_lawful(name: str, text: str, place: Place, notes: Notes) -> bool:
     try:
         setting_kinds.ENVIRONMENT.convert({name: text}, setting_kinds.Place(Path("/")))
     except Unfit as problem:
-        notes.refuse(place, problem.read or display(name), problem.expected)
+        notes.refuse(place, problem.read or shown(name), problem.expected)
         return False
     return True

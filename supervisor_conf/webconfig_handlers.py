@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from supervisor_conf import setting_kinds
-from supervisor_conf.setting_errors import Unfit, display
-from supervisor_conf.webconfig_sections import Notes
+from supervisor_conf.setting_errors import Unfit
+from supervisor_conf.webconfig_sections import Notes, shown
 from supervisor_conf.webconfig_xml import Attribute, Element
 
 _ATTRIBUTES = (
@@ -64,7 +64,7 @@ def _additions(sections: Iterable[Element], notes: Notes) -> list[Element]:
             elif child.name == "add":
                 _add(child, found, notes)
             else:
-                read = f"the element {display(child.name)}"
+                read = f"the element {shown(child.name)}"
                 notes.refuse(child.place, read, "add, remove or clear")
     return list(found.values())
 
@@ -76,7 +76,7 @@ def _add(child: Element, found: dict[str, Element], notes: Notes) -> None:
         return
     if name.value in found:
         line = found[name.value].place.line
-        notes.refuse(name.place, display(name.value), f"a name of its own, other than in line {line}")
+        notes.refuse(name.place, shown(name.value), f"a name of its own, other than in line {line}")
         return
     found[name.value] = child
 
@@ -87,7 +87,7 @@ def _is_ours(add: Element, modules: Sequence[str], notes: Notes) -> bool:
         return True
     what = add.get("modules") or add.get("type") or add.get("name") or ""
     expected = "a handler for the app: Portico has no others, and what this one answered is the app's"
-    notes.warn(add.place, f"a handler for {display(what)}", expected)
+    notes.warn(add.place, f"a handler for {shown(what)}", expected)
     return False
 
 
@@ -113,7 +113,7 @@ def _several(adds: Sequence[Element], notes: Notes) -> Handled:
     if len(paths) > 1:
         for one in each[1:]:
             if one.path_attribute is not None:
-                read = display(one.path_attribute.value)
+                read = shown(one.path_attribute.value)
                 notes.warn(one.path_attribute.place, read, "one path for the app: every path is the app's")
     path = first.path if len(paths) == 1 else "/"
     return Handled(path, tuple(dict.fromkeys(methods)), first.path_attribute, first.methods_attribute)
@@ -126,15 +126,15 @@ def _path(attribute: Attribute, notes: Notes) -> str:
         return "/"
     below = _BELOW.fullmatch(pattern)
     if below is None:
-        notes.warn(attribute.place, display(pattern), '"*" or "NAME/*": every path is the app\'s')
+        notes.warn(attribute.place, shown(pattern), '"*" or "NAME/*": every path is the app\'s')
         return "/"
     try:
         path = str(setting_kinds.APPLICATION_PATH.convert(f"/{below.group(1)}", _NOWHERE))
     except ValueError:
-        notes.refuse(attribute.place, display(pattern), "a path of a URL", 'path="api/*"')
+        notes.refuse(attribute.place, shown(pattern), "a path of a URL", 'path="api/*"')
         return "/"
     expected = f'"*", since the app sees {path} as its application path, which IIS would not tell it'
-    notes.warn(attribute.place, display(pattern), expected)
+    notes.warn(attribute.place, shown(pattern), expected)
     return path
 
 
@@ -146,7 +146,7 @@ def _methods(attribute: Attribute, notes: Notes) -> tuple[str, ...]:
         found = setting_kinds.METHODS.convert(verbs, _NOWHERE)
     except Unfit as problem:
         notes.refuse(
-            attribute.place, problem.read or display(attribute.value), problem.expected, 'verb="GET,HEAD"'
+            attribute.place, problem.read or shown(attribute.value), problem.expected, 'verb="GET,HEAD"'
         )
         return ()
     return tuple(found) if isinstance(found, tuple) else ()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from supervisor_conf.setting_errors import SettingsError, SettingsWarning, display
+from supervisor_conf.setting_errors import LONGEST_READ, SettingsError, SettingsWarning
 from supervisor_conf.setting_table import nearest
 from supervisor_conf.webconfig_xml import Attribute, Element, Place
 
@@ -30,6 +30,12 @@ _LOCKS = (
     "lockAllElementsExcept",
 )
 _NOTHING_COMES_OF_IT = "nothing here, since Portico has no counterpart: it has no effect"
+
+
+def shown(text: str | None) -> str:
+    """A value as it stands in the file, on one line, shortened."""
+    line = "".join(char if char.isprintable() else "?" for char in text or "")
+    return f'"{line}"' if len(line) <= LONGEST_READ else f'"{line[:LONGEST_READ]}…"'
 
 
 class Notes:
@@ -56,17 +62,22 @@ class Notes:
         self._warnings.append(SettingsWarning(place.path, read, expected, self._file, place.line))
 
     def no_counterpart(self, element: Element) -> None:
-        self.warn(element.place, f"the element {display(element.name)}", _NOTHING_COMES_OF_IT)
+        self.warn(element.place, f"the element {shown(element.name)}", _NOTHING_COMES_OF_IT)
 
     def attribute_without_counterpart(self, attribute: Attribute) -> None:
-        self.warn(attribute.place, display(attribute.value), _NOTHING_COMES_OF_IT)
+        self.warn(attribute.place, shown(attribute.value), _NOTHING_COMES_OF_IT)
 
-    def check_attributes(self, element: Element, known: Collection[str]) -> None:
-        """IIS refuses attributes and text that the schema does not know, and so do we."""
+    def check_attributes(
+        self, element: Element, known: Collection[str], besides: Collection[str] = ()
+    ) -> None:
+        """IIS refuses attributes and text that the schema does not know, and so do we; `besides`: noted already."""
         for name, attribute in element.attributes.items():
             if name in _LOCKS:
                 self.attribute_without_counterpart(attribute)
-            elif name not in known:
+            elif ":" in name:
+                expected = "no names with a prefix: a transform is applied before the file is used"
+                self.refuse(attribute.place, f"the attribute {name}", expected)
+            elif name not in known and name not in besides:
                 near = nearest(name, known)
                 expected = f"a known attribute, perhaps {near}" if near else _one_of(known)
                 self.refuse(attribute.place, "an unknown attribute", expected)
@@ -100,11 +111,11 @@ class Sections:
 def find(root: Element, notes: Notes) -> Sections:
     sections = Sections()
     if root.name != "configuration":
-        notes.refuse(root.place, f"the element {display(root.name)}", "the element configuration")
+        notes.refuse(root.place, f"the element {shown(root.name)}", "the element configuration")
         return sections
     namespace = root.attributes.get("xmlns")
     if namespace is not None and namespace.value != _OLD_NAMESPACE:
-        notes.refuse(namespace.place, display(namespace.value), "no namespace")
+        notes.refuse(namespace.place, shown(namespace.value), "no namespace")
     notes.check_attributes(root, ("xmlns",))
     for level in _levels(root, notes):
         here: dict[str, Element] = {}
@@ -122,7 +133,7 @@ def _levels(root: Element, notes: Notes) -> Iterator[Element]:
             notes.check_attributes(location, _LOCATION)
             yield location
         else:
-            path = display(location.get("path"))
+            path = shown(location.get("path"))
             notes.warn(location.place, f"the location {path}", _NOTHING_COMES_OF_IT)
 
 
@@ -165,7 +176,7 @@ def _unknown(child: Element, known: Iterable[str], notes: Notes) -> None:
     """Names are case-sensitive: a known one in another case is a mistake, not somebody else's section."""
     meant = next((name for name in known if name.lower() == child.name.lower()), None)
     if meant:
-        notes.refuse(child.place, f"the element {display(child.name)}", f"{meant}: names are case-sensitive")
+        notes.refuse(child.place, f"the element {shown(child.name)}", f"{meant}: names are case-sensitive")
     else:
         notes.no_counterpart(child)
 
@@ -184,7 +195,7 @@ def collection(
                     notes.check_attributes(child, ())
                     clear()
                 else:
-                    read = f"the element {display(child.name)}"
+                    read = f"the element {shown(child.name)}"
                     notes.refuse(child.place, read, f"{item} or clear")
 
 
