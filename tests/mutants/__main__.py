@@ -32,8 +32,8 @@ def copy_of_the_tree(folder: Path) -> None:
             shutil.copy(source, folder / name)
 
 
-def tests_pass(folder: Path, tests: tuple[str, ...]) -> bool:
-    """Whether all of `tests` pass in this copy."""
+def tests_pass(folder: Path, tests: tuple[str, ...], *, loud: bool = False) -> bool:
+    """Whether all of `tests` pass in this copy. `loud`: show why not."""
     environment = {**os.environ, "HYPOTHESIS_PROFILE": "mutants", "PYTHONPATH": str(folder)}
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     try:
@@ -44,6 +44,8 @@ def tests_pass(folder: Path, tests: tuple[str, ...]) -> bool:
         return False
     if done.returncode not in (0, 1, 2):  # 2: not even imported, and that is found too
         raise RuntimeError(done.stdout.decode()[-2000:] + done.stderr.decode()[-2000:])
+    if done.returncode and loud:
+        print(done.stdout.decode()[-4000:])
     return done.returncode == 0
 
 
@@ -65,7 +67,7 @@ def main(words: list[str]) -> int:
     wanted = tuple(dict.fromkeys(test for fault in faults for test in fault.tests))
     with tempfile.TemporaryDirectory(prefix="mutant-none-") as name:
         copy_of_the_tree(Path(name))
-        if not tests_pass(Path(name), wanted):
+        if not tests_pass(Path(name), wanted, loud=True):
             print("The tests fail without any fault.")
             return 1
     with ThreadPoolExecutor(AT_ONCE) as pool:
