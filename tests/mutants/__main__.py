@@ -32,7 +32,7 @@ def copy_of_the_tree(folder: Path) -> None:
             shutil.copy(source, folder / name)
 
 
-def tests_pass(folder: Path, tests: tuple[str, ...], *, loud: bool = False) -> bool:
+def all_pass(folder: Path, tests: tuple[str, ...], *, loud: bool) -> bool:
     """Whether all of `tests` pass in this copy. `loud`: show why not."""
     environment = {**os.environ, "HYPOTHESIS_PROFILE": "mutants", "PYTHONPATH": str(folder)}
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
@@ -59,7 +59,7 @@ def verdict(fault: Fault) -> str:
         if text.count(fault.old) != 1:
             return f"its line stands {text.count(fault.old)} times in the file"
         file.write_text(text.replace(fault.old, fault.new), encoding="utf-8")
-        return "NOT FOUND" if tests_pass(folder, fault.tests) else ""
+        return "NOT FOUND" if all_pass(folder, fault.tests, loud=False) else ""
 
 
 def main(words: list[str]) -> int:
@@ -67,7 +67,7 @@ def main(words: list[str]) -> int:
     wanted = tuple(dict.fromkeys(test for fault in faults for test in fault.tests))
     with tempfile.TemporaryDirectory(prefix="mutant-none-") as name:
         copy_of_the_tree(Path(name))
-        if not tests_pass(Path(name), wanted, loud=True):
+        if not all_pass(Path(name), wanted, loud=True):
             print("The tests fail without any fault.")
             return 1
     with ThreadPoolExecutor(AT_ONCE) as pool:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.kit.raw_app import AppSide, raw_app
 from tests.kit.worker_process import WorkerProcess, worker_process
-from tests.properties.messages import END_OF_HEAD, Ask, Coding, chunks, fill
+from tests.properties.messages import END_OF_HEAD, Coding, chunks, fill
 
 FEW = 12
 sizes = st.sampled_from([0, 1, 1000, 65_536, 65_537, 1_000_000])
