@@ -139,7 +139,7 @@ def _front(settings: Settings, python: str) -> Section:
 
 
 def _app(app: AppSettings, python: str) -> Section:
-    launcher = Path(supervisor_conf.__file__).with_name("launch.py")
+    launcher = Path(supervisor_conf.__file__).with_name("launch_main.py")
     numbered = {"process_name": "%(process_num)d", "numprocs": app.processes} if app.processes > 1 else {}
     return f"program:{app.name}", {
         "command": _command((python, "-I", "-S", str(launcher), app.name)),

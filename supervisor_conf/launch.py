@@ -1,14 +1,15 @@
 """Becomes an app: reads the launch order from descriptor 3, builds the environment, execs the command.
 
-Run by supervisord as `python -I -S launch.py NAME`, at every start of every app: nothing is imported but
-os, sys and json, and ctypes when another user must be become. The pid stays: supervisord's is the app's.
+Run by supervisord through `launch_main.py` at every start of every app: nothing is imported but os, sys and
+marshal (json alone would take as long as all the rest), and ctypes when another user must be become. The pid
+stays: supervisord's is the app's.
 
 What goes wrong is one sentence on descriptor 2, the app's log, and an exit status as shells have them.
 """
 
 from __future__ import annotations
 
-import json
+import marshal
 import os
 import sys
 
@@ -51,8 +52,8 @@ def read_order(fd: int) -> Order:
     """The launch order that the plugin wrote (`plugin/spawn.py`). Closes `fd`."""
     try:
         with os.fdopen(fd, "rb") as file:
-            order: Order = json.load(file)
-    except (OSError, ValueError):
+            order: Order = marshal.loads(file.read())
+    except (OSError, ValueError, EOFError, TypeError):
         raise Refused(
             "no launch order on descriptor 3: this is started by Portico's supervisord only."
         ) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import json
+import marshal
 import os
 import secrets
 import signal
@@ -127,7 +127,7 @@ class ManagedApp(ManagedProcess):
         self._minted = None
         minted = self._mint()
         order = launch_order(self.app, minted, self.context.shim)
-        fd = memory_file("portico-launch", json.dumps(order).encode("utf-8", "surrogatepass"))
+        fd = memory_file("portico-launch", marshal.dumps(order))
         self._minted = minted
         return (fd,)
 
@@ -251,7 +251,7 @@ def launch_order(app: AppSettings, minted: messages.Spawned, shim: Path | None) 
 
 def launch_command(name: str) -> list[str]:
     """The argv of an app's section in supervisord.conf."""
-    return [sys.executable, "-I", "-S", str(Path(launch.__file__).resolve()), name]
+    return [sys.executable, "-I", "-S", str(Path(launch.__file__).resolve().with_name("launch_main.py")), name]
 
 
 def free_port(host: str, taken: Collection[int]) -> int:

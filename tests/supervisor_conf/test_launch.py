@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import marshal
 import os
 import subprocess
 import sys
@@ -47,7 +48,17 @@ def run(content: bytes, python: str = sys.executable, **environ: str) -> subproc
     shell = f'exec 3<&{fd}; exec "$@"'
     try:
         return subprocess.run(
-            ["/bin/bash", "-c", shell, "bash", python, "-I", "-S", launch.__file__, "shop"],
+            [
+                "/bin/bash",
+                "-c",
+                shell,
+                "bash",
+                python,
+                "-I",
+                "-S",
+                launch.__file__.replace("launch.py", "launch_main.py"),
+                "shop",
+            ],
             capture_output=True,
             pass_fds=(fd,),
             env={"PATH": os.environ["PATH"], **environ},
@@ -59,7 +70,7 @@ def run(content: bytes, python: str = sys.executable, **environ: str) -> subproc
 
 
 def launched(**changes: Any) -> tuple[dict[str, str], list[str], str]:
-    done = run(json.dumps(order(**changes)).encode())
+    done = run(marshal.dumps(order(**changes)))
     assert done.returncode == 0, done.stderr
     environment, argv, folder = json.loads(done.stdout)
     return environment, argv, folder
@@ -98,7 +109,7 @@ def test_what_belongs_to_supervisord_or_an_outer_portico_is_not_inherited() -> N
         "PORTICO_SETTINGS_FD": "4",
         "ASPNETCORE_TOKEN": "outer",
     }
-    done = run(json.dumps(order()).encode(), **foreign, KEPT="yes")
+    done = run(marshal.dumps(order()), **foreign, KEPT="yes")
     environment = json.loads(done.stdout)[0]
     assert not {name for name in environment if name.startswith(("SUPERVISOR_", "LISTEN_"))}
     assert "PORTICO_SETTINGS_FD" not in environment
@@ -126,7 +137,7 @@ def test_configured_urls_and_hosting_assemblies_stay() -> None:
 
 @pytest.mark.parametrize("inherited", ["Asm1", "Asm1;Microsoft.AspNetCore.Server.IISIntegration"])
 def test_inherited_hosting_assemblies_are_appended_to_once(inherited: str) -> None:
-    done = run(json.dumps(order()).encode(), ASPNETCORE_HOSTINGSTARTUPASSEMBLIES=inherited)
+    done = run(marshal.dumps(order()), ASPNETCORE_HOSTINGSTARTUPASSEMBLIES=inherited)
     found = json.loads(done.stdout)[0]["ASPNETCORE_HOSTINGSTARTUPASSEMBLIES"]
     assert found == "Asm1;Microsoft.AspNetCore.Server.IISIntegration"
 
@@ -167,7 +178,7 @@ def test_environment_files(tmp_path: Path, text: str, expected: dict[str, str]) 
 
 def test_a_bad_line_of_an_environment_file_is_not_shown(tmp_path: Path) -> None:
     (tmp_path / "env").write_text("A=1\nhunter2\n")
-    done = run(json.dumps(order(environment_file=str(tmp_path / "env"))).encode())
+    done = run(marshal.dumps(order(environment_file=str(tmp_path / "env"))))
     assert done.returncode == launch.NOT_LAUNCHED
     assert b"line 2: expected KEY=VALUE" in done.stderr
     assert b"hunter2" not in done.stderr
@@ -200,9 +211,9 @@ def test_the_command_is_found_on_the_path_of_the_app(tmp_path: Path) -> None:
     command.write_text("#!/bin/sh\necho found $1 $PWD\n")
     command.chmod(0o755)
     done = run(
-        json.dumps(
+        marshal.dumps(
             order(argv=["serve", "it"], environment={"PATH": str(tmp_path)}, directory=str(tmp_path))
-        ).encode()
+        )
     )
     assert done.stdout == f"found it {tmp_path}\n".encode()
 
@@ -211,11 +222,11 @@ def test_a_command_relative_to_the_folder(tmp_path: Path) -> None:
     command = tmp_path / "serve"
     command.write_text("#!/bin/sh\necho here\n")
     command.chmod(0o755)
-    assert run(json.dumps(order(argv=["./serve"], directory=str(tmp_path))).encode()).stdout == b"here\n"
+    assert run(marshal.dumps(order(argv=["./serve"], directory=str(tmp_path)))).stdout == b"here\n"
 
 
 def _failure(status: int, **changes: Any) -> str:
-    done = run(json.dumps(order(**changes)).encode())
+    done = run(marshal.dumps(order(**changes)))
     assert (done.returncode, done.stdout) == (status, b"")
     sentence = done.stderr.decode()
     assert sentence.startswith("portico: ")
@@ -260,7 +271,7 @@ def test_another_user_with_its_home_and_groups() -> None:
         "import ctypes; n = ctypes.c_int(); ctypes.CDLL(None).prctl(2, ctypes.byref(n)); print(n.value)"
     )
     python = "/usr/bin/python3"
-    done = run(json.dumps(order(argv=[python, "-c", f"{source}\n{pdeathsig}"], user="nobody")).encode())
+    done = run(marshal.dumps(order(argv=[python, "-c", f"{source}\n{pdeathsig}"], user="nobody")))
     assert done.returncode == 0, done.stderr
     told, signal_number = done.stdout.splitlines()
     uids, gids, groups, environment = json.loads(told)
@@ -276,10 +287,10 @@ def test_a_user_that_is_not_there() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
 def test_an_app_of_another_user_does_not_outlive_a_parent_that_is_gone() -> None:
-    done = run(json.dumps(order(user="nobody", parent=1, argv=["/bin/echo", "orphan"])).encode())
+    done = run(marshal.dumps(order(user="nobody", parent=1, argv=["/bin/echo", "orphan"])))
     assert (done.returncode, done.stdout) == (125, b"")
 
 
 def test_no_signal_is_ignored_in_the_app() -> None:
-    done = run(json.dumps(order(argv=["/bin/grep", "SigIgn", "/proc/self/status"])).encode())
+    done = run(marshal.dumps(order(argv=["/bin/grep", "SigIgn", "/proc/self/status"])))
     assert done.stdout.split() == [b"SigIgn:", b"0000000000000000"]
