@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -123,18 +123,18 @@ def memory_front(**options: Any) -> Iterator[MemoryFront]:
         front.defects.append(f"{context!r}: {value!r}")
         handle_error(context, kind, value, trace)
 
-    def collect(logger: object, method: str, event: dict[str, Any]) -> dict[str, Any]:
+    def collect(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         if event["event"] == "connection.defect":
             front.defects.append("".join(traceback.format_exception(sys.exc_info()[1])))
         raise structlog.DropEvent
 
     before = structlog.get_config()
     structlog.configure(processors=[collect], cache_logger_on_first_use=False)
-    hub.handle_error = remember
+    hub.handle_error = remember  # type: ignore[method-assign, assignment]
     try:
         yield front
         assert not front.defects, front.defects
     finally:
-        hub.handle_error = handle_error
+        hub.handle_error = handle_error  # type: ignore[method-assign]
         structlog.configure(**before)
         front.close()
