@@ -7,6 +7,7 @@ says which Debian packages are missing and leaves out the fronts that need them.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -27,6 +28,8 @@ QUICK_LIMIT = 100.0
 
 def main() -> int:
     arguments = _parser().parse_args()
+    # A run that is told to end must still end what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if arguments.redraw:
         return _write(from_json(arguments.redraw.read_text()), arguments.output or arguments.redraw.parent)
     options = Options(

@@ -141,7 +141,7 @@ class _Run:
             seconds=self.options.seconds,
             rounds=done,
             machine=machine.describe(),
-            versions={front.name: front.version() for front in self.fronts},
+            versions={front.name: front.what for front in self.fronts},
             left_out=self.notes.left_out,
             troubles=tuple(self.notes.troubles),
             samples=tuple(self.notes.samples),
@@ -164,7 +164,7 @@ class _Run:
                 self.say(f"left out: {front.name}: {why}")
                 continue
             stack.callback(front.stop)
-            self.say(f"started: {front.name} {front.version()}, pid {' '.join(map(str, front.pids))}")
+            self.say(f"started: {front.name} {front.what}, pid {' '.join(map(str, front.pids))}")
             started.append(front)
         return started
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -38,6 +39,8 @@ ROWS = 25
 
 def main() -> int:
     arguments = _parser().parse_args()
+    # A run that is told to end must still end what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     spy = shutil.which("py-spy", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
     missing = [name for name in machine.NEEDED if machine.program(name) is None]
     if spy is None or missing:

@@ -41,6 +41,7 @@ class Front:
         self.port = free_port()
         self.folder = site.folder / self.name.replace(" ", "-")
         self.pids: tuple[int, ...] = ()
+        self.what = ""  # its version, asked once: a checkout may move on during a run
         self._started: Started | None = None
 
     # ------------------------------------------------------------------------------ what each front says of itself
@@ -80,6 +81,7 @@ class Front:
             self.stop()
             raise
         pin(self.pids, self.site.cores.front)
+        self.what = self.version()
 
     def stop(self) -> None:
         if self._started is not None:

@@ -7,6 +7,7 @@ an app it makes a new connection for every request; it has no setting for that.
 from __future__ import annotations
 
 import getpass
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,7 +36,8 @@ class Passenger(Front):
         )
         app.chmod(0o755)
         folder, user = str(self.folder), getpass.getuser()
-        # Without user switching an app still runs as the default user when root has started all this.
+        # Root's apps would run as the default user, user switching or not; and the watchdog as nobody.
+        watchdog = ["--user", user] if os.geteuid() == 0 else []
         users = ["--no-user-switching", "--default-user", user, "--log-level", "2"]
         core = [
             *("--listen", f"tcp://127.0.0.1:{self.port}", "--threads", "1", "--disable-turbocaching"),
@@ -45,7 +47,7 @@ class Passenger(Front):
             *("--disable-security-update-check", "--disable-anonymous-telemetry"),
         ]
         return [
-            *(self.program(), "watchdog", "--passenger-root", str(LOCATIONS), "--user", user, *users),
+            *(self.program(), "watchdog", "--passenger-root", str(LOCATIONS), *watchdog, *users),
             *("--instance-registry-dir", folder, "--spawn-dir", folder, "--BC", *users, *core, folder),
         ]
 

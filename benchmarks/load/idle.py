@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from benchmarks.load.request import ANSWER_LIMIT, filled, read_answer, status_of, templates
+
+OPENING_LIMIT = 60.0
+"""Seconds in which all of them must have been answered."""
 
 
 @contextmanager
@@ -15,7 +19,10 @@ def idle_connections(port: int, count: int, path: str) -> Iterator[list[socket.s
     heads = templates(port, "GET", path)
     with ExitStack() as opened:
         connections = []
+        give_up = time.monotonic() + OPENING_LIMIT
         for number in range(count):
+            if time.monotonic() > give_up:
+                raise TimeoutError(f"{number} of {count} connections in {OPENING_LIMIT:g} s")
             connection = opened.enter_context(socket.create_connection(("127.0.0.1", port), ANSWER_LIMIT))
             ask(connection, filled(heads[number % len(heads)], number))
             connections.append(connection)
