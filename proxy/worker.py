@@ -29,6 +29,7 @@ from proxy.headers import Caller
 from proxy.keeper_link import KeeperLink
 from proxy.listener import Listener, adopt
 from proxy.privileges import become
+from proxy.splice import Pipes
 from proxy.streams import Deadlines, Stream
 from proxy.strict import Limits
 from supervisor_conf.control.messages import AskRequests, RequestLine, Requests
@@ -49,6 +50,7 @@ class Worker:
         self.draining = False
         self.limits = Limits(max_head=settings.front.max_header_bytes)
         self.quick = QuickReader(self.limits) if settings.front.quick_lane else None
+        self.pipes = Pipes() if settings.front.quick_lane else None
         self.handlers = Handlers(settings.apps)
         self.deadlines = Deadlines()
         self._keeper = KeeperLink(
