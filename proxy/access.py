@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import os
 import re
+import stat
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from time import time
 
@@ -18,16 +20,19 @@ from proxy.exchange import Exchange
 from proxy.headers import Caller
 
 FLUSH_AT = 64 * 1024
+PIECE = 4096
+"""Bytes written at once to what is no file: a pipe takes so many whole or not at all (pipe(7), PIPE_BUF)."""
 
 _QUOTE = re.compile(rb'["\\]')
 
 
 class AccessLog:
     """Lines for one descriptor, opened for appending; lines of several workers do not mix. Whoever owns it calls
-    `flush` now and then, and at the end."""
+    `flush` now and then, and at the end. Never waits: lines that the other end of a pipe does not take are lost."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
         self._lines: list[bytes] = []
         self._size = 0
         self._second = 0
@@ -68,21 +73,20 @@ class AccessLog:
             self.flush()
 
     def flush(self) -> None:
-        if self._lines:
-            data = b"".join(self._lines)
-            self._lines.clear()
-            self._size = 0
-            try:
-                os.write(self._descriptor, data)
-            except OSError:
-                # A full disk costs lines, not requests.
-                pass
+        lines, self._lines, self._size = self._lines, [], 0
+        try:
+            for piece in [b"".join(lines)] if self._is_file and lines else _pieces(lines):
+                os.write(self._descriptor, piece)
+        except OSError:
+            # A full disk, or a reader that does not read, costs lines, not requests.
+            pass
 
     def reopen(self, descriptor: int) -> None:
         """Go on in another file (logrotate)."""
         self.flush()
         os.close(self._descriptor)
         self._descriptor = descriptor
+        self._is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
 
     def _now(self) -> bytes:
         now = time()
@@ -91,6 +95,18 @@ class AccessLog:
             self._second = second
             self._date = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode("ascii")
         return b"%b.%03dZ" % (self._date, int((now - second) * 1000))
+
+
+def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Whole lines together as far as they fit."""
+    piece = b""
+    for line in lines:
+        if piece and len(piece) + len(line) > PIECE:
+            yield piece
+            piece = b""
+        piece += line
+    if piece:
+        yield piece
 
 
 def _client(caller: Caller) -> bytes:

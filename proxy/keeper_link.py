@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import array
+import os
+import socket as plain_socket
+from collections import deque
 from collections.abc import Callable
 from time import monotonic
 
@@ -11,10 +15,14 @@ import structlog
 from gevent.queue import Queue
 
 from supervisor_conf.control.codec import Decoder, ProtocolError, encode
-from supervisor_conf.control.messages import Hello, Refused
+from supervisor_conf.control.messages import Hello, NewAccessLog, NewEventLog, Refused
 
 FIRST_RETRY = 0.02
 LONGEST_RETRY = 0.5
+
+_READ_SIZE = 65536
+_MOST_DESCRIPTORS = 16
+"""Taken with one read; the keeper sends one with a message."""
 
 
 class KeeperLink:
@@ -28,12 +36,15 @@ class KeeperLink:
         handle: Callable[[object], None],
         when_back: Callable[[], None],
         when_away: Callable[[float], None],
+        take_log: Callable[[object, int], None],
     ) -> None:
+        """`take_log`: gets NewAccessLog or NewEventLog with its descriptor, and owns that."""
         self._path = path
         self._name = name
         self._handle = handle
         self._when_back = when_back
         self._when_away = when_away
+        self._take_log = take_log
         self._outbox: Queue[bytes | None] | None = None
         self._greenlet: gevent.Greenlet[[], None] | None = None
 
@@ -75,16 +86,25 @@ class KeeperLink:
         self._outbox = outbox
         self._when_back()
         decoder = Decoder()
+        descriptors: deque[int] = deque()
         try:
-            while data := connection.recv(65536):
+            while data := _receive(connection, descriptors):
                 for message in decoder.feed(data):
-                    if isinstance(message, Refused):
-                        structlog.get_logger().error("keeper.refused", sentence=message.sentence)
-                    else:
-                        self._handle(message)
+                    self._take(message, descriptors)
         finally:
             self._outbox = None
             writer.kill()
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def _take(self, message: object, descriptors: deque[int]) -> None:
+        if isinstance(message, Refused):
+            structlog.get_logger().error("keeper.refused", sentence=message.sentence)
+        elif isinstance(message, NewAccessLog | NewEventLog):
+            if descriptors:  # none, if this process had no room for it (EMFILE): the old log goes on
+                self._take_log(message, descriptors.popleft())
+        else:
+            self._handle(message)
 
     @staticmethod
     def _write(connection: socket.socket, outbox: Queue[bytes | None]) -> None:
@@ -93,3 +113,15 @@ class KeeperLink:
                 connection.sendall(frame)
         except OSError:
             pass  # the reader sees the end and starts anew
+
+
+def _receive(connection: socket.socket, descriptors: deque[int]) -> bytes:
+    """The next bytes, b"" at the end; descriptors that came with them are appended, not inheritable."""
+    room = plain_socket.CMSG_SPACE(_MOST_DESCRIPTORS * array.array("i").itemsize)
+    data, ancillary, _, _ = connection.recvmsg(_READ_SIZE, room, plain_socket.MSG_CMSG_CLOEXEC)
+    for level, kind, content in ancillary:
+        if (level, kind) == (plain_socket.SOL_SOCKET, plain_socket.SCM_RIGHTS):
+            numbers = array.array("i")
+            numbers.frombytes(content[: len(content) - len(content) % numbers.itemsize])
+            descriptors.extend(numbers)
+    return bytes(data)

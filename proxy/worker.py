@@ -32,8 +32,9 @@ from proxy.privileges import become
 from proxy.splice import Pipes
 from proxy.streams import Deadlines, Stream
 from proxy.strict import Limits
-from supervisor_conf.control.messages import AskRequests, RequestLine, Requests
+from supervisor_conf.control.messages import AskRequests, NewAccessLog, NewEventLog, RequestLine, Requests
 from supervisor_conf.eventlog import configure
+from supervisor_conf.logfiles import take_over
 from supervisor_conf.settings import Settings, from_json
 
 REPORT_EVERY = 1.0
@@ -43,10 +44,17 @@ class Worker:
     """One process of the front."""
 
     def __init__(
-        self, settings: Settings, run_directory: Path, name: str, access: AccessLog | None = None
+        self,
+        settings: Settings,
+        run_directory: Path,
+        name: str,
+        access: AccessLog | None = None,
+        event_log: int | None = None,
     ) -> None:
+        """`event_log`: the descriptor that structlog writes to, where it may be replaced."""
         self.settings = settings
         self._access = access
+        self._event_log = event_log
         self.draining = False
         self.limits = Limits(max_head=settings.front.max_header_bytes)
         self.quick = QuickReader(self.limits) if settings.front.quick_lane else None
@@ -54,7 +62,12 @@ class Worker:
         self.handlers = Handlers(settings.apps)
         self.deadlines = Deadlines()
         self._keeper = KeeperLink(
-            str(run_directory / "control.sock"), name, self._heard, self._keeper_back, self._keeper_away
+            str(run_directory / "control.sock"),
+            name,
+            self._heard,
+            self._keeper_back,
+            self._keeper_away,
+            self._take_log,
         )
         self.backend = Backend(settings.apps, self._keeper.send, self.deadlines)
         self._listeners: list[Listener] = []
@@ -148,6 +161,15 @@ class Worker:
         else:
             self.backend.handle(message)
 
+    def _take_log(self, message: object, descriptor: int) -> None:
+        """What logrotate had moved away goes on in a new file."""
+        if isinstance(message, NewAccessLog) and self._access is not None:
+            self._access.reopen(descriptor)
+        elif isinstance(message, NewEventLog) and self._event_log is not None:
+            take_over(self._event_log, descriptor)
+        else:
+            os.close(descriptor)
+
     def _keeper_back(self) -> None:
         for desk in self.backend.desks.values():
             desk.keeper_is_back()
@@ -181,11 +203,12 @@ def main(arguments: list[str]) -> int:
     """`python -P -m proxy RUN_DIRECTORY`, with the descriptors of docs/architecture.md."""
     run_directory = Path(arguments[1])
     sockets = adopt(os.environ)  # type: ignore[arg-type]
-    configure(int(os.environ["PORTICO_LOG_FD"]), process=f"front-{os.getpid()}")
+    event_log = int(os.environ["PORTICO_LOG_FD"])
+    configure(event_log, process=f"front-{os.getpid()}")
     settings = from_json(_read_all(int(os.environ["PORTICO_SETTINGS_FD"])))
     name = os.environ.get("SUPERVISOR_PROCESS_NAME", str(os.getpid()))
     access = AccessLog(int(descriptor)) if (descriptor := os.environ.get("PORTICO_ACCESS_FD")) else None
-    worker = Worker(settings, run_directory, f"portico-front:{name}", access)
+    worker = Worker(settings, run_directory, f"portico-front:{name}", access, event_log)
     if (
         os.getuid() == 0
     ):  # only now: gevent imports more when its hub is made, and may sit where only root reads

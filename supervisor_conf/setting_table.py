@@ -104,7 +104,6 @@ FRONT = (
         kinds.LOG,
         "logs/access.log",
         'One line a request: a path, `-` for standard output, `""` for none.',
-        _LATER,
         example='"logs/access.log"',
     ),
     Key("quick_lane", kinds.FLAG, True, "`false`: every message goes through h11."),

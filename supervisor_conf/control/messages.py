@@ -177,6 +177,16 @@ class GiveUp:
 
 
 @dataclass(frozen=True, slots=True)
+class NewAccessLog:
+    """Write the access log here from now on. One descriptor comes with it (unix(7), SCM_RIGHTS)."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewEventLog:
+    """The same for the event log, `portico.log`."""
+
+
+@dataclass(frozen=True, slots=True)
 class AskRequests:
     """List your requests (`app requests`)."""
 
@@ -307,6 +317,14 @@ class FrontRecycled:
 
 
 @dataclass(frozen=True, slots=True)
+class Reopened:
+    """The plugin has opened its log files anew: the keeper's and the workers' turn. The answer to Reopen, and the
+    consequence of SIGUSR2."""
+
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Ending:
     """supervisord is going down. "front": workers are draining, start nothing more and give up who waits;
     "apps": workers are gone, stop every app gracefully and answer AppsStopped when done."""
@@ -396,6 +414,11 @@ class FrontReady:
 @dataclass(frozen=True, slots=True)
 class RecycleFront:
     """Replace the workers one at a time, each new one first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reopen:
+    """Open all log files anew: they were moved away. Answered by Reopened."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket as plain_socket
 import struct
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -53,12 +54,20 @@ class Peer:
     name: str = ""
     routes_sent: dict[str, AppRoutes] = field(default_factory=dict)
     _unsent: bytearray = field(default_factory=bytearray)
+    _written: int = 0  # bytes, since the beginning
+    _descriptors: deque[tuple[int, int]] = field(default_factory=deque)
+    """Each with the position in the stream of the message that it belongs to."""
     _something_to_write: Event = field(default_factory=Event)
     closing: bool = False
 
-    def send(self, message: object) -> None:
+    def send(self, message: object, descriptor: int | None = None) -> None:
+        """`descriptor` is sent along (SCM_RIGHTS) and closed here, whatever becomes of it."""
         if self.closing:
+            if descriptor is not None:
+                os.close(descriptor)
             return
+        if descriptor is not None:
+            self._descriptors.append((self._written + len(self._unsent), descriptor))
         self._unsent += encode(message)
         if len(self._unsent) > UNSENT_LIMIT:
             self._unsent.clear()
@@ -84,8 +93,9 @@ class Peer:
             while True:
                 if self._unsent:
                     with gevent.Timeout(GOODBYE_LIMIT if self.closing else None):
-                        sent = self.socket.send(bytes(self._unsent[:_READ_SIZE]))
+                        sent = self._send_some()
                     del self._unsent[:sent]
+                    self._written += sent
                 elif self.closing:
                     break
                 else:
@@ -94,10 +104,25 @@ class Peer:
         except (OSError, gevent.Timeout):
             pass  # it is gone, or does not read: there is nobody to tell
         self.closing = True
+        while self._descriptors:
+            os.close(self._descriptors.popleft()[1])
         try:
             self.socket.shutdown(plain_socket.SHUT_RDWR)  # wakes the reader, which closes
         except OSError:
             pass  # it was closed by the peer
+
+    def _send_some(self) -> int:
+        """Bytes sent. A descriptor goes with the first byte of its message, so it is there before the last."""
+        if not self._descriptors:
+            return self.socket.send(bytes(self._unsent[:_READ_SIZE]))
+        position, descriptor = self._descriptors[0]
+        if position > self._written:
+            return self.socket.send(bytes(self._unsent[: min(_READ_SIZE, position - self._written)]))
+        rights = [(plain_socket.SOL_SOCKET, plain_socket.SCM_RIGHTS, struct.pack("=i", descriptor))]
+        sent = self.socket.sendmsg([bytes(self._unsent[:1])], rights)
+        self._descriptors.popleft()
+        os.close(descriptor)
+        return sent
 
 
 class Roster(Protocol):

@@ -31,13 +31,15 @@ def main() -> int:
         )
         return 2
     settings = from_json(_whole(int(os.environ["PORTICO_SETTINGS_FD"])))
-    eventlog.configure(int(os.environ["PORTICO_LOG_FD"]), process="keeper")
+    event_log = int(os.environ["PORTICO_LOG_FD"])
+    eventlog.configure(event_log, process="keeper")
     keeper = Keeper(
         settings,
         Path(sys.argv[1]),
         PluginLink(PLUGIN_LINK),
         structlog.get_logger(),
         group=workers_group(settings.front),
+        event_log=event_log,
     )
     return keeper.run()
 

@@ -21,6 +21,7 @@ from supervisor_conf.control.server import ControlServer, Peer
 from supervisor_conf.keeper import processes
 from supervisor_conf.keeper.app import KeptApp, read_report, report_key
 from supervisor_conf.keeper.link import PluginLink
+from supervisor_conf.keeper.logs import Logs
 from supervisor_conf.keeper.orders import Orders
 from supervisor_conf.law import events
 from supervisor_conf.law.events import EndStage, Hold
@@ -33,8 +34,16 @@ FIRST_ROUND: Final = 0.25
 
 class Keeper:
     def __init__(
-        self, settings: Settings, run_directory: Path, link: PluginLink, log: Any, *, group: int | None
+        self,
+        settings: Settings,
+        run_directory: Path,
+        link: PluginLink,
+        log: Any,
+        *,
+        group: int | None,
+        event_log: int,
     ) -> None:
+        """`group`: who may connect to the control socket besides us; `event_log`: the descriptor under `log`."""
         front = settings.front
         self.apps = {
             app.name: KeptApp(
@@ -48,6 +57,7 @@ class Keeper:
         }
         self._link = link
         self._log = log
+        self._logs = Logs(front.access_log, run_directory, event_log)
         self._server = ControlServer(run_directory / "control.sock", self, log, group=group)
         self._orders = Orders(self)
         self._peers: dict[int, Peer] = {}
@@ -94,6 +104,10 @@ class Keeper:
                 self._server.worker_confirmed()
             case messages.WorkerExited(pid=pid):
                 self._worker_names.pop(pid, None)
+            case messages.Reopened(problem=problem):
+                found = " ".join(filter(None, (problem, self._logs.reopen(self._workers()))))
+                self._log.info("logs.reopened", problem=found)
+                self._orders.reopened(found)
             case messages.FrontRecycled(problem=problem):
                 self._orders.front_recycled(problem)
             case messages.Ending(stage=stage):

@@ -19,7 +19,7 @@ TEXT_PIECE: Final = 8000
 
 FRONT: Final = "portico-front"
 
-_LATER: Final = frozenset({"offline", "online", "reset", "requests", "log", "reload", "reopen"})
+_LATER: Final = frozenset({"offline", "online", "reset", "requests", "log", "reload"})
 
 _USAGE: Final = {
     "status": "app status [NAME] [--json]",
@@ -27,6 +27,7 @@ _USAGE: Final = {
     "stop": "app stop NAME",
     "why": "app why NAME",
     "recycle": "app recycle portico-front",
+    "reopen": "app reopen",
 }
 
 
@@ -47,6 +48,7 @@ class Orders:
         self._starting: dict[int, tuple[Peer, KeptApp]] = {}
         self._stopping: dict[int, tuple[Peer, KeptApp]] = {}
         self._recycling: dict[int, Peer] = {}
+        self._reopening: dict[int, Peer] = {}
 
     def take(self, peer: Peer, order: Order) -> None:
         words_known: dict[str, Callable[[Peer, Order], None]] = {
@@ -55,6 +57,7 @@ class Orders:
             "stop": self._stop,
             "why": self._why,
             "recycle": self._recycle,
+            "reopen": self._reopen,
         }
         if order.word in _LATER:
             _end(peer, 1, f"`app {order.word}` is not yet supported.")
@@ -65,7 +68,7 @@ class Orders:
 
     def forget(self, peer: Peer) -> None:
         """The operator has gone; what was begun goes on."""
-        for waiting in (self._starting, self._stopping, self._recycling):
+        for waiting in (self._starting, self._stopping, self._recycling, self._reopening):
             waiting.pop(peer.number, None)
 
     # ---------------------------------------------------------------------------------------------------
@@ -94,6 +97,11 @@ class Orders:
         for peer in self._recycling.values():
             _end(peer, 1 if problem else 0, problem or f"{FRONT}: recycled")
         self._recycling.clear()
+
+    def reopened(self, problem: str) -> None:
+        for peer in self._reopening.values():
+            _end(peer, 1 if problem else 0, problem or "log files: reopened")
+        self._reopening.clear()
 
     # ---------------------------------------------------------------------------------------------------
     # The words
@@ -148,6 +156,13 @@ class Orders:
             self._house.tell_plugin(messages.RecycleFront())
         elif self._named(peer, order) is not None:
             _end(peer, 1, "`app recycle` of an app is not yet supported; stop and start it instead.")
+
+    def _reopen(self, peer: Peer, order: Order) -> None:
+        if order.arguments:
+            _end(peer, 2, f"Usage: {_USAGE[order.word]}")
+            return
+        self._reopening[peer.number] = peer
+        self._house.tell_plugin(messages.Reopen())
 
     def _named(self, peer: Peer, order: Order) -> KeptApp | None:
         if len(order.arguments) != 1:

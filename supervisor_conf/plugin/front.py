@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from supervisor.states import RUNNING_STATES, STOPPED_STATES, ProcessStates
 
+from supervisor_conf import logfiles
 from supervisor_conf.control import messages
 from supervisor_conf.plugin import sockets
 from supervisor_conf.plugin.context import Context
@@ -47,9 +48,24 @@ class ManagedWorker(ManagedProcess):
             "PORTICO_SETTINGS_FD": str(3 + count),
             "PORTICO_LOG_FD": str(4 + count),
         }
+        access = self._access_log()
+        if access:
+            self.process.config.environment["PORTICO_ACCESS_FD"] = str(5 + count)
         told = memory_file("portico-settings", to_json(without_secrets(self.context.settings)).encode())
         # Copies: `spawn` closes what it is given.
-        return (*(os.dup(fd) for fd in listening), told, os.dup(self.context.log_fd))
+        return (*(os.dup(fd) for fd in listening), told, os.dup(self.context.log_fd), *access)
+
+    def _access_log(self) -> tuple[int, ...]:
+        """One descriptor, or none: what cannot be opened is a warning, and requests are served without it."""
+        setting = self.context.settings.front.access_log
+        try:
+            descriptor = logfiles.access_log(setting)
+        except OSError as error:
+            sentence = f"the access log {setting} cannot be opened: {error.strerror}."
+            self.context.log.warning("front.log-problem", problem=sentence)
+            self.context.options.logger.warn(f"portico: {sentence}")
+            return ()
+        return () if descriptor is None else (descriptor,)
 
     def started(self, pid: int) -> None:
         self.context.memory.workers[pid] = self.name

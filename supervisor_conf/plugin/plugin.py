@@ -9,6 +9,7 @@ from typing import Any, Final
 from supervisor import events
 from supervisor.states import STOPPED_STATES
 
+from supervisor_conf import logfiles
 from supervisor_conf.control import messages
 from supervisor_conf.plugin import commands, sockets
 from supervisor_conf.plugin.apps import ManagedApp
@@ -46,7 +47,7 @@ class Plugin:
         events.subscribe(events.SupervisorRunningEvent, guard(self._on_running))
         events.subscribe(events.SupervisorStoppingEvent, guard(self._on_stopping))
         ignore = None if self._foreign else guard(self._ignore_hangup)
-        taken = wrap_get_signal(self.context.options, self.context.waker, ignore)
+        taken = wrap_get_signal(self.context.options, self.context.waker, ignore, guard(self._reopen_ours))
         turn = guard(self._turn)
 
         def get_signal() -> int | None:
@@ -180,6 +181,8 @@ class Plugin:
                 self._front_ready(pid)
             case messages.RecycleFront():
                 self._recycle_front()
+            case messages.Reopen():
+                self._reopen_all()
             case messages.AppsStopped():
                 self._shutdown.apps_stopped()
                 self.context.waker.poke()
@@ -219,6 +222,24 @@ class Plugin:
         self._recycle = Recycle(self.context, group, workers, self._manage_twin, self._recycled)
         self._recycle.begin(time.monotonic())
         self.context.waker.poke()
+
+    def _reopen_all(self) -> None:
+        """`app reopen`: what supervisord does for SIGUSR2, and ours."""
+        if not self._foreign:
+            self.context.options.reopenlogs()
+        for one in self.managed():
+            one.process.reopenlogs()
+        self._reopen_ours()
+
+    def _reopen_ours(self) -> None:
+        path = self.context.settings.front.run_directory / logfiles.EVENT_LOG
+        problem = ""
+        try:
+            logfiles.reopen(self.context.log_fd, path)
+        except OSError as error:
+            problem = f"{path} cannot be opened: {error.strerror}."
+        self.context.log.info("logs.reopened", problem=problem)
+        self.send(messages.Reopened(problem=problem))
 
     def _recycled(self, problem: str) -> None:
         self._recycle = None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from supervisor_conf import eventlog
+from supervisor_conf import eventlog, logfiles
 from supervisor_conf.plugin import guard, memory, sockets
 from supervisor_conf.plugin.context import Context
 from supervisor_conf.plugin.descriptors import lift, make_room
@@ -90,9 +90,9 @@ def _plugin(supervisord: Any, config: str = "", **unknown: str) -> Plugin:
         prepared = _prepare_by_itself(options, config)
     run = prepared.settings.front.run_directory
     try:
-        log_fd = _open_log(run / "portico.log")
+        log_fd = _open_log(run / logfiles.EVENT_LOG)
     except OSError as error:
-        _leave(options, f"{run / 'portico.log'} cannot be opened: {error.strerror}.")
+        _leave(options, f"{run / logfiles.EVENT_LOG} cannot be opened: {error.strerror}.")
     log = eventlog.open_event_log(log_fd, process="plugin")
     context = Context(
         supervisord=supervisord,
@@ -122,6 +122,8 @@ def _prepare_by_itself(options: Any, config: str) -> _Prepared:
     try:
         guard.self_test()
         settings = load_settings(Path(config), os.environ)
+        for warning in settings.warnings:
+            options.logger.warn(f"portico: {warning.error.sentence}")
         settings.front.run_directory.mkdir(parents=True, exist_ok=True)
         sockets.bind_all(settings.front.listen)
     except (guard.Unsuitable, sockets.AddressUnavailable, InvalidSettings, OSError) as error:
@@ -131,7 +133,7 @@ def _prepare_by_itself(options: Any, config: str) -> _Prepared:
 
 
 def _open_log(path: Path) -> int:
-    low = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+    low = logfiles.open_for_appending(path)
     try:
         return lift(low)
     finally:

@@ -18,7 +18,7 @@ from gevent.event import Event
 
 from supervisor_conf.control import server as control
 from supervisor_conf.control.codec import Decoder, encode
-from supervisor_conf.control.messages import AppRoutes, Hello, Need, Order, Progress, Refused
+from supervisor_conf.control.messages import AppRoutes, Hello, Need, NewAccessLog, Order, Progress, Refused
 from supervisor_conf.control.server import ControlServer, Peer
 
 LIMIT = 20.0
@@ -246,3 +246,33 @@ def test_routes_are_not_said_twice_and_never_to_an_operator(house: House, connec
     assert worker.read_to_the_end() == [AppRoutes("shop", "STOPPED")]
     with pytest.raises(AssertionError):
         peers["operator"].send_routes(AppRoutes("shop", "STOPPED"))
+
+
+def test_a_descriptor_goes_with_its_message_and_is_closed_here(
+    house: House, connect: Connect, tmp_path: Path
+) -> None:
+    client = connect()
+    client.say(Hello("operator"))
+    house.wait(lambda: bool(house.peers))
+    (peer,) = house.peers
+    before = set(os.listdir("/proc/self/fd"))
+    peer.send(Progress("x" * 40_000))
+    for name in ("first", "second"):
+        peer.send(NewAccessLog(), os.open(tmp_path / name, os.O_WRONLY | os.O_CREAT))
+    peer.close()
+    decoder, read, received = Decoder(), [], []
+    while True:
+        data, ancillary, _, _ = client.socket.recvmsg(65536, plain_socket.CMSG_SPACE(64))
+        for _, _, content in ancillary:
+            received.append(int.from_bytes(content[:4], "little"))
+        if not data:
+            break
+        read += decoder.feed(data)
+    assert [type(one) for one in read] == [Progress, NewAccessLog, NewAccessLog]
+    assert [os.path.basename(os.readlink(f"/proc/self/fd/{fd}")) for fd in received] == ["first", "second"]
+    for fd in received:
+        os.close(fd)
+    house.wait(lambda: not house.peers)
+    assert set(os.listdir("/proc/self/fd")) <= before
+    peer.send(NewAccessLog(), os.open(tmp_path / "late", os.O_WRONLY | os.O_CREAT))
+    assert set(os.listdir("/proc/self/fd")) <= before

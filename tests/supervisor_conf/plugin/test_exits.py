@@ -71,7 +71,8 @@ def test_supervisord_is_woken_for_each_signal_and_never_told_of_a_hangup() -> No
     refused: list[int] = []
     pokes: list[int] = []
     waker = SimpleNamespace(poke=lambda: pokes.append(1))
-    taken = wrap_get_signal(receiver, waker, lambda: refused.append(1))
+    reopened: list[int] = []
+    taken = wrap_get_signal(receiver, waker, lambda: refused.append(1), lambda: reopened.append(1))
     receiver.receive(signal.SIGHUP, None)
     receiver.receive(signal.SIGTERM, None)
     assert taken() is None
@@ -80,6 +81,8 @@ def test_supervisord_is_woken_for_each_signal_and_never_told_of_a_hangup() -> No
     assert len(pokes) == 2
     assert taken() is None
     assert len(pokes) == 2
+    receiver.receive(signal.SIGUSR2, None)
+    assert (taken(), reopened) == (signal.SIGUSR2, [1])
 
 
 def test_a_crash_is_told_with_status_and_last_output(tmp_path: Path) -> None:
