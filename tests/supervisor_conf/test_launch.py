@@ -294,3 +294,10 @@ def test_an_app_of_another_user_does_not_outlive_a_parent_that_is_gone() -> None
 def test_no_signal_is_ignored_in_the_app() -> None:
     done = run(marshal.dumps(order(argv=["/bin/grep", "SigIgn", "/proc/self/status"])))
     assert done.stdout.split() == [b"SigIgn:", b"0000000000000000"]
+
+
+def test_values_that_are_filled_in_at_a_start() -> None:
+    found = launch.build_environment(
+        order(environment={"OPTIONS": "{{-Dport={port}}}", "PLAIN": "{port}"}, filled=["OPTIONS"]), {}
+    )
+    assert (found["OPTIONS"], found["PLAIN"]) == ("{-Dport=12345}", "{port}")

@@ -510,46 +510,39 @@ def test_the_plugin_is_told_the_file(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------
 # Any file at all
 
-NAMES = sorted(
-    {
-        "configuration", "location", "system.webServer", "aspNetCore", "httpPlatform", "handlers", "add", "remove",
-        "clear", "security", "requestFiltering", "requestLimits", "environmentVariables", "environmentVariable",
-        "handlerSettings", "handlerSetting", "recycleOnFileChange", "file", "path", "name", "value", "verb", "modules",
-        "maxAllowedContentLength", "lockItem", "xmlns", "rewrite",
-    }
-    | set(KNOWN["aspNetCore"])
-    | set(KNOWN["httpPlatform"])
-)  # fmt: skip
-VALUES = st.sampled_from(
-    ["", ".", "*", "true", "1", "999999", "00:01:00", "inprocess", ".\\x", "%HOME%\\x", "%X%", "C:\\x", "a/*", "GET",
-     "AspNetCoreModuleV2", "ASPNETCORE_PORT", "ASPNETCORE_TOKEN", "PORT", "%HTTP_PLATFORM_PORT%", "{", "&quot;a b"]
-) | st.text(
-    st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"], exclude_characters='<&"\ufffe\uffff')
-)  # fmt: skip
-ATTRIBUTES_OF_ANY = st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=5)
-
-
-@st.composite
-def trees(draw: st.DrawFn, depth: int = 0, names: tuple[str, ...] = ("configuration",)) -> str:
-    """Elements of a web.config, most of them where they belong."""
-    name = draw(st.sampled_from(names)) if draw(st.integers(0, 9)) else draw(st.sampled_from(NAMES))
-    attributes = "".join(f' {key}="{value}"' for key, value in draw(ATTRIBUTES_OF_ANY).items())
-    inside = ""
-    if below := BELOW.get(name):
-        inside = (
-            "".join(draw(trees(depth + 1, below)) for _ in range(draw(st.integers(0, 3))))
-            if depth < 8
-            else ""
-        )
-    return f"<{name}{attributes}>{inside}</{name}>\n"
-
-
-BELOW = {
+PROGRAMS = [".\\x", "%HOME%\\x", "dotnet.exe", "a b", "{", "x\\y"]
+WORDS = [".\\x", "%X%", "%HTTP_PLATFORM_PORT%", "&quot;a b", "{port}", "C:\\x", "", "a\\b.dll \\&quot;"]
+FLAGS, MODELS = ["true", "FALSE"], ["inprocess", "OutOfProcess", ""]
+PLAUSIBLE = {
+    "processPath": PROGRAMS, "arguments": WORDS, "startupTimeLimit": ["0", "3600"], "shutdownTimeLimit": ["1"],
+    "rapidFailsPerMinute": ["5", "10"], "requestTimeout": ["00:01:00", "360:00:00"], "stdoutLogEnabled": FLAGS,
+    "stdoutLogFile": [".\\logs\\{x}", "C:\\x", "", "%X%"], "processesPerApplication": ["1", "2"],
+    "forwardWindowsAuthToken": FLAGS, "disableStartUpErrorPage": FLAGS, "hostingModel": MODELS,
+    "startupRetryCount": ["2", "3"], "maxAllowedContentLength": ["1", "4294967295"], "maxUrl": ["1"],
+    "name": ["A", "a", "PORT", "Path", "ASPNETCORE_PORT", "ASPNETCORE_IIS_HTTPAUTH", "PORTICO_X"],
+    "value": ["", "1", "5000", "%HOME%\\x", "{%HTTP_PLATFORM_PORT%}", "%X%"], "lockItem": ["true"],
+    "path": ["*", "a/*", "*.x", "."], "verb": ["*", "GET", "GET,PUT"], "modules": ["AspNetCoreModuleV2", "x"],
+    "inheritInChildApplications": FLAGS, "resourceType": ["Unspecified", "File"],
+}  # fmt: skip
+PAIR = ("name", "value")
+BELONGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # what must be there, what may be
+    "aspNetCore": (("processPath",), (*KNOWN["aspNetCore"], "lockItem")),
+    "httpPlatform": (("processPath",), KNOWN["httpPlatform"]),
+    "environmentVariable": (PAIR, ()),
+    "handlerSetting": (PAIR, ()),
+    "file": (("path",), ()),
+    "add": (("name", "path", "verb"), ("modules", "resourceType")),
+    "remove": (("name",), ()),
+    "requestLimits": ((), ("maxAllowedContentLength", "maxUrl")),
+    "location": ((), ("path", "inheritInChildApplications")),
+}
+OF_A_SECTION = ("environmentVariables", "handlerSettings", "recycleOnFileChange")
+BELOW: dict[str, tuple[str, ...]] = {
     "configuration": ("system.webServer", "location"),
     "location": ("system.webServer",),
-    "system.webServer": ("aspNetCore", "httpPlatform", "handlers", "security"),
-    "aspNetCore": ("environmentVariables", "handlerSettings", "recycleOnFileChange"),
-    "httpPlatform": ("environmentVariables", "handlerSettings", "recycleOnFileChange"),
+    "system.webServer": ("handlers", "security", "rewrite"),  # and the section of the file
+    "aspNetCore": OF_A_SECTION,
+    "httpPlatform": OF_A_SECTION,
     "environmentVariables": ("environmentVariable", "clear"),
     "handlerSettings": ("handlerSetting", "clear"),
     "recycleOnFileChange": ("file",),
@@ -557,6 +550,41 @@ BELOW = {
     "security": ("requestFiltering",),
     "requestFiltering": ("requestLimits",),
 }
+ANY = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"], exclude_characters='<&"\ufffe\uffff')
+)
+ANYWHERE = sorted({*BELOW, *BELONGS, *PLAUSIBLE})
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> str:
+    """A web.config as it should be; in one of two, now and then something that does not belong there."""
+    odd = draw(st.booleans())
+    section = draw(st.sampled_from(["aspNetCore", "httpPlatform"]))
+
+    def strange() -> bool:
+        return odd and draw(st.integers(0, 15)) == 0
+
+    def attribute(name: str) -> str:
+        value = draw(ANY) if strange() else draw(st.sampled_from(PLAUSIBLE[name]))
+        return f' {draw(st.sampled_from(ANYWHERE)) if strange() else name}="{value}"'
+
+    def element(name: str) -> str:
+        needed, possible = BELONGS.get(name, ((), ()))
+        chosen = draw(st.sets(st.sampled_from(possible), max_size=4)) if possible else set()
+        attributes = "".join(attribute(one) for one in sorted({*needed, *chosen}))
+        inside = "".join(element(one) for one in children(name))
+        return f"<{name}{attributes}>{inside}</{name}>\n"
+
+    def children(name: str) -> list[str]:
+        below = BELOW.get(name, ())
+        several = name in ("environmentVariables", "handlerSettings", "handlers")
+        found = draw(st.lists(st.sampled_from(below), max_size=3, unique=not several)) if below else []
+        if name == "system.webServer":
+            found.append(section)
+        return [draw(st.sampled_from(ANYWHERE)) if strange() else one for one in found]
+
+    return element("configuration")
 
 
 def is_settings_or_errors(content: bytes, folder: Path) -> None:
