@@ -234,6 +234,7 @@ class _Conversation:
             moved = self._from_app(lambda: body.read_into(pipe, self.timeout))
             self._client_takes(lambda: pipe.empty(self.client, self.timeout))
             self.exchange.body_sent += moved
+        self.app.resume()
 
     def _from_app(self, read: Callable[[], Read]) -> Read:
         """What `read` gets of the response body, and whose fault it is if that is nothing."""
@@ -332,6 +333,7 @@ class Upload:
             if pipes is not None and is_worth_splicing(with_app.body):
                 with pipes.borrowed() as pipe:
                     self._splice_up(with_app.body, pipe)
+                with_app.client.resume()
             while not with_app.body.done:
                 piece = self._from_client(lambda: with_app.body.read(with_app.timeout))
                 with_app.exchange.count_body(len(piece))

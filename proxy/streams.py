@@ -28,6 +28,9 @@ READ_SIZE = 65536
 #: What a stream holds unread before its peer has to wait: one socket buffer's worth, as nginx's proxy_buffers.
 READ_AHEAD_LIMIT = 65536
 
+#: Reads in a row without a look at the other connections: a megabyte's worth.
+TURNS = 16
+
 NEVER = float("inf")
 
 _READ, _WRITE = 1, 2
@@ -110,6 +113,7 @@ class Stream:
         "_recv",
         "_send",
         "_sock",
+        "_turns",
         "_write_deadline",
         "_write_watcher",
         "_writer",
@@ -138,6 +142,7 @@ class Stream:
         self._reader: Any = None
         self._writer: Any = None
         self._reading = False
+        self._turns = 0
         self._read_deadline = NEVER
         self._write_deadline = NEVER
         self._read_watcher = deadlines.loop.io(sock.fileno(), _READ)
@@ -213,7 +218,7 @@ class Stream:
                 raise self._failure
             if self._closed:
                 raise StreamClosed("the stream is closed")
-            if not eager:
+            if not eager or self._had_its_turns():
                 self._park_reader(timeout)
                 if self._ahead or self._closed or self._failure is not None:
                     return self.recv(timeout)
@@ -259,6 +264,8 @@ class Stream:
                 raise self._failure
             if self._closed:
                 raise StreamClosed("the stream is closed")
+            if self._had_its_turns():
+                self._park_reader(timeout)
             self._stop_reading()
             try:
                 moved = os.splice(self._sock.fileno(), pipe, limit)
@@ -271,6 +278,16 @@ class Stream:
             if not moved:
                 self._ended = True
             return moved
+
+    def resume(self) -> None:
+        """Read ahead again, after `recv_into_pipe`: an end is noticed again while nobody reads."""
+        if not self.ended:
+            self._start_reading()
+
+    def _had_its_turns(self) -> bool:
+        """Who finds bytes without waiting, again and again, lets the others of this worker have theirs."""
+        self._turns = (self._turns + 1) % TURNS
+        return not self._turns
 
     def unread(self, data: bytes) -> None:
         """Put back what was read too much; the next `recv` returns it first."""
