@@ -25,6 +25,7 @@ from supervisor_conf.control.messages import (
     Need,
     Refusal,
     Route,
+    Served,
 )
 from supervisor_conf.settings import AppSettings
 
@@ -96,12 +97,23 @@ def _connect_unix(sock: socket.socket, address: Address) -> None:
 class Generation:
     """One generation of an app: its route, the requests in flight on it, its idle connections."""
 
-    __slots__ = ("_connect", "_deadlines", "_idle", "in_flight", "route", "withdrawn")
+    __slots__ = (
+        "_connect",
+        "_deadlines",
+        "_idle",
+        "answered",
+        "in_flight",
+        "route",
+        "silent",
+        "withdrawn",
+    )
 
     def __init__(self, route: Route, deadlines: Deadlines, connect: Connect = connect) -> None:
         self.route = route
         self._connect = connect
         self.in_flight = 0
+        self.answered = 0  # requests, since the last `served`
+        self.silent = 0  # requests that ran into request_timeout, since one was answered or the last `served`
         self.withdrawn = False
         self._idle: deque[tuple[float, Stream]] = deque()
         self._deadlines = deadlines
@@ -144,6 +156,16 @@ class Generation:
         while self._idle:
             self._idle.popleft()[1].close()
 
+    def has_answered(self) -> None:
+        self.answered += 1
+        self.silent = 0
+
+    def served(self) -> Served:
+        """What was done since the last call."""
+        told = Served(self.route.generation, self.answered, self.silent, self.in_flight)
+        self.answered = self.silent = 0
+        return told
+
 
 class AppDesk:
     """One app as this worker sees it."""
@@ -155,11 +177,13 @@ class AppDesk:
         "_draining",
         "_generations",
         "_send",
+        "_serial",
         "_waiting",
         "failures",
         "queue_share",
         "refusal",
         "requests",
+        "retry_after",
         "settings",
     )
 
@@ -170,6 +194,7 @@ class AppDesk:
         self._connect = connect
         self.refusal: Refusal | None = None
         self.queue_share = settings.queue_limit
+        self.retry_after = 0
         self.requests = 0
         self.failures = 0
         self._send = send
@@ -178,6 +203,7 @@ class AppDesk:
         self._draining: list[Generation] = []
         self._waiting: deque[AsyncResult[Generation]] = deque()
         self._busy = False
+        self._serial = 0
 
     # ----------------------------------------------------------------------------------------------------------
     # For requests
@@ -218,7 +244,11 @@ class AppDesk:
     def _wait(self, waiter: Callable[[AsyncResult[Generation]], None]) -> Generation:
         if len(self._waiting) >= self.queue_share:
             raise Failure(
-                Cause.QUEUE_FULL, Stage.QUEUE, Side.FRONT, f"{len(self._waiting)} requests wait already"
+                Cause.QUEUE_FULL,
+                Stage.QUEUE,
+                Side.FRONT,
+                f"{len(self._waiting)} requests wait already",
+                retry_after=self.retry_after,
             )
         result: AsyncResult[Generation] = AsyncResult()
         if not self._waiting:
@@ -230,7 +260,13 @@ class AppDesk:
             assert generation is not None
             return generation
         except gevent.Timeout:
-            raise Failure(Cause.QUEUE_TIMEOUT, Stage.QUEUE, Side.FRONT, "queue_timeout has passed") from None
+            raise Failure(
+                Cause.QUEUE_TIMEOUT,
+                Stage.QUEUE,
+                Side.FRONT,
+                "queue_timeout has passed",
+                retry_after=self.retry_after,
+            ) from None
         finally:
             if result in self._waiting:
                 self._waiting.remove(result)
@@ -243,16 +279,16 @@ class AppDesk:
 
     def update(self, message: AppRoutes) -> None:
         """Forget what was known, believe this; waiting requests go on, or are refused."""
+        self._serial = message.serial
         known = {generation.route.generation: generation for generation in self._generations}
         self._generations = []
         for route in message.routes:
-            generation = known.pop(route.generation, None) or Generation(
-                route, self._deadlines, self._connect
-            )
+            generation = known.pop(route.generation, None) or self._begin(route)
             generation.route = route
             self._generations.append(generation)
         for gone in known.values():
             self._withdraw(gone)
+        self.retry_after = message.retry_after
         self.refusal = message.refusal
         self.queue_share = message.queue_share or self.settings.queue_limit
         if message.refusal is not None:
@@ -261,13 +297,28 @@ class AppDesk:
             while self._waiting:
                 self._waiting.popleft().set(self._least_busy())
 
+    def _begin(self, route: Route) -> Generation:
+        """One that was withdrawn and still has requests in flight is the same one, and drained only once."""
+        again = next((one for one in self._draining if one.route.generation == route.generation), None)
+        if again is None:
+            return Generation(route, self._deadlines, self._connect)
+        self._draining.remove(again)
+        again.withdrawn = False
+        return again
+
+    @property
+    def using(self) -> tuple[int, ...]:
+        """The generations to whom there is a route or a request in flight."""
+        return tuple(one.route.generation for one in (*self._generations, *self._draining))
+
     def give_up(self, refusal: Refusal) -> None:
         """Everybody who waits is answered with this."""
         while self._waiting:
             self._waiting.popleft().set_exception(_refused(refusal))
 
     def keeper_is_back(self) -> None:
-        """A new keeper knows nothing of what the last one was asked."""
+        """A new keeper knows nothing of what the last one was asked, and counts its AppRoutes anew."""
+        self._serial = 0
         if self._waiting:
             self._ask()
 
@@ -279,7 +330,8 @@ class AppDesk:
 
     def counters(self) -> Counters | None:
         """What happened since the last call; None if that is nothing and nothing goes on."""
-        in_flight = sum(generation.in_flight for generation in (*self._generations, *self._draining))
+        served = tuple(generation.served() for generation in (*self._generations, *self._draining))
+        in_flight = sum(one.in_flight for one in served)
         if not (self.requests or self.failures or in_flight or self._waiting or self._busy):
             return None
         self._busy = bool(in_flight or self._waiting)
@@ -289,6 +341,7 @@ class AppDesk:
             self.failures,
             in_flight,
             len(self._waiting),
+            served,
         )
         self.requests = self.failures = 0
         return counters
@@ -308,7 +361,7 @@ class AppDesk:
     def _drained(self, generation: Generation) -> None:
         if generation in self._draining:
             self._draining.remove(generation)
-        self._send(Drained(self.settings.name, generation.route.generation))
+        self._send(Drained(self.settings.name, generation.route.generation, self._serial))
 
 
 class Backend:
@@ -327,6 +380,10 @@ class Backend:
                 desk.update(message)
         elif isinstance(message, GiveUp) and (desk := self.desks.get(message.app)):
             desk.give_up(message.refusal)
+
+    def using(self) -> tuple[tuple[str, int], ...]:
+        """Of every app the generations to whom there is a route or a request in flight."""
+        return tuple((name, number) for name, desk in self.desks.items() for number in desk.using)
 
     def close_idle(self) -> None:
         for desk in self.desks.values():

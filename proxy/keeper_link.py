@@ -37,14 +37,16 @@ class KeeperLink:
         when_back: Callable[[], None],
         when_away: Callable[[float], None],
         take_log: Callable[[object, int], None],
+        using: Callable[[], tuple[tuple[str, int], ...]] = tuple,
     ) -> None:
-        """`take_log`: gets NewAccessLog or NewEventLog with its descriptor, and owns that."""
+        """`using`: apps and generations that this worker has a route to, for Hello. `take_log`: gets NewAccessLog or NewEventLog with its descriptor, and owns that."""
         self._path = path
         self._name = name
         self._handle = handle
         self._when_back = when_back
         self._when_away = when_away
         self._take_log = take_log
+        self._using = using
         self._outbox: Queue[bytes | None] | None = None
         self._greenlet: gevent.Greenlet[[], None] | None = None
 
@@ -82,7 +84,7 @@ class KeeperLink:
     def _converse(self, connection: socket.socket) -> None:
         outbox: Queue[bytes | None] = Queue()
         writer = gevent.spawn(self._write, connection, outbox)
-        outbox.put(encode(Hello("worker", self._name)))
+        outbox.put(encode(Hello("worker", self._name, self._using())))
         self._outbox = outbox
         self._when_back()
         decoder = Decoder()

@@ -68,6 +68,7 @@ class Worker:
             self._keeper_back,
             self._keeper_away,
             self._take_log,
+            lambda: self.backend.using(),
         )
         self.backend = Backend(settings.apps, self._keeper.send, self.deadlines)
         self._listeners: list[Listener] = []

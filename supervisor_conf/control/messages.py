@@ -90,6 +90,7 @@ class Hello:
 
     role: str  # "worker" | "operator"
     name: str = ""  # process name, for logs
+    using: tuple[tuple[str, int], ...] = ()  # app, generation: to whom a worker has a route or a request in flight
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,17 @@ class Drained:
 
     app: str
     generation: int
+    serial: int = 0  # of the last AppRoutes of this app that the worker had read
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What one generation did for a worker since its last Counters."""
+
+    generation: int
+    answered: int  # requests
+    silent: int  # requests that ran into request_timeout: since the last one that was answered
+    in_flight: int  # now
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +137,7 @@ class Counters:
     failures: int
     in_flight: int
     waiting: int
+    generations: tuple[Served, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +179,8 @@ class AppRoutes:
     routes: tuple[Route, ...] = ()
     refusal: Refusal | None = None
     queue_share: int = 0  # requests of this worker that may wait
+    retry_after: int = 0  # seconds in which a start is usually over: for who is not let into the queue; 0: not known
+    serial: int = 0  # counts up with every AppRoutes of this app and keeper
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,6 +369,15 @@ class Start:
 
     app: str
     slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Promote:
+    """This generation takes the name of its place (`shop`) in supervisord, from the older one that is going."""
+
+    app: str
+    slot: int
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ class Peer:
     number: int
     role: str = ""
     name: str = ""
+    using: tuple[tuple[str, int], ...] = ()
     routes_sent: dict[str, AppRoutes] = field(default_factory=dict)
     _unsent: bytearray = field(default_factory=bytearray)
     _written: int = 0  # bytes, since the beginning
@@ -254,7 +255,7 @@ class ControlServer:
             raise NotAdmitted(f"There is no role {message.role!r}: a peer is a worker or an operator.")
         elif not self._roster.may_order(peer.uid):
             raise NotAdmitted("Orders are taken from root and from the user who started Portico only.")
-        peer.role, peer.name = message.role, message.name
+        peer.role, peer.name, peer.using = message.role, message.name, message.using
         self._roster.welcome(peer)
 
     def _wait_for_confirmation(self, pid: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -15,11 +16,15 @@ from supervisor_conf.control.codec import Decoder, ProtocolError, encode
 from supervisor_conf.control.messages import AppRoutes, Report, Spawned
 from supervisor_conf.keeper import probes, processes, words
 from supervisor_conf.keeper.asking import Asking, NoAnswer
+from supervisor_conf.keeper.care import Care
 from supervisor_conf.keeper.probes import Verdict
 from supervisor_conf.law import commands, events
 from supervisor_conf.law.commands import State
 from supervisor_conf.law.draining import Usage
-from supervisor_conf.law.lifecycle import Cause, LawBroken, Lifecycle, Row, Rules
+from supervisor_conf.law.events import Hold
+from supervisor_conf.law.lifecycle import LawBroken, Lifecycle
+from supervisor_conf.law.past import FALLBACK_RETRY, Past, read_past
+from supervisor_conf.law.rows import Cause, Row, Rules
 from supervisor_conf.settings import AppSettings
 
 FIRST_LOOK: Final = 0.002
@@ -45,13 +50,14 @@ class House(Protocol):
     def publish(self, routes: AppRoutes) -> None: ...
     def release(self, asker: int, routes: AppRoutes) -> None: ...
     def refuse(self, asker: int, app: str, refusal: messages.Refusal) -> None: ...
+    def recycled(self, app: str, refusal: messages.Refusal | None) -> None: ...
     def moved(self, app: str) -> None: ...
 
 
 class KeptApp:
     """`settings` and the law of one app, and the generations that are known of it by number."""
 
-    def __init__(self, settings: AppSettings, drain_limit: float, queue_share: int, house: House, log: Any):
+    def __init__(self, settings: AppSettings, drain_limit: float, house: House, log: Any):
         self.settings = settings
         self.law = Lifecycle(
             Rules(
@@ -62,17 +68,20 @@ class KeptApp:
                 shutdown_time_limit=settings.shutdown_time_limit,
                 drain_limit=drain_limit,
                 require_pairing=settings.require_pairing,
+                overlap=settings.overlap,
+                rapid_fails_per_minute=settings.rapid_fails_per_minute,
             )
         )
         self.generations: dict[int, Spawned] = {}
         self.usage = Usage()
         self.last_report: Report | None = None
         self.ready_after: float | None = None  # seconds the last start took
-        self.requests = 0
         self._ready_told = 0  # the newest generation that a «ready» was said of
-        self.routes = AppRoutes(settings.name, State.STOPPED, queue_share=queue_share)
+        self.routes = AppRoutes(settings.name, State.STOPPED, retry_after=FALLBACK_RETRY)
         self._house = house
         self._log = log.bind(app=settings.name)
+        self.care = Care(settings, self.law, self.generations, self.handle, self._log)
+        self._past = Past()  # as the plugin keeps it, for the next keeper
         self._events: deque[events.Event] = deque()
         self._handling = False
         self._greenlets: dict[int, gevent.Greenlet[..., Any]] = {}  # one probe a generation
@@ -96,8 +105,17 @@ class KeptApp:
             raise LawBroken(f"{self.settings.name}: {error}") from error
         finally:
             self._handling = False
+        if self.law.past != self._past:
+            self._past = self.law.past
+            self._house.tell_plugin(messages.Keep(past_key(self.settings.name), self._past.to_text()))
         self._set_alarm()
         self._house.moved(self.settings.name)
+
+    def resume(self, kept: dict[str, str]) -> None:
+        """What the last keeper had kept; before anything else is told."""
+        self.last_report = read_report(kept.get(report_key(self.settings.name), ""))
+        self._past = read_past(kept.get(past_key(self.settings.name), ""))
+        self.law.resume(self._past, time.monotonic())
 
     def spawned(self, generation: Spawned) -> None:
         self._know(generation)
@@ -112,10 +130,13 @@ class KeptApp:
         )
 
     def found(self, generation: Spawned) -> None:
-        self._ready_told = max(self._ready_told, generation.generation)
+        number = generation.generation
+        was_ready, obsolete = number in self._past.ready, self._past.why_obsolete(number)
+        if was_ready:
+            self._ready_told = max(self._ready_told, number)
         self._know(generation)
         self.handle(
-            events.Found(generation.slot, generation.generation, generation.pid, _address(generation))
+            events.Found(generation.slot, number, generation.pid, _address(generation), was_ready, obsolete)
         )
 
     def _know(self, generation: Spawned) -> None:
@@ -154,18 +175,28 @@ class KeptApp:
             )
         )
 
-    def drained(self, worker: int, generation: int) -> None:
-        self.usage.drained(worker, generation)
+    def drained(self, worker: int, generation: int, serial: int) -> None:
+        self.usage.drained(worker, generation, serial)
+        self._tell_if_drained()
+
+    def worker_came(self, worker: int, pid: int, using: tuple[int, ...]) -> None:
+        """`using`: the generations that it knew from the last keeper."""
+        self.usage.told(worker, (number for number in using if number in self.generations))
+        self.worker_expected_no_more(pid)
+
+    def worker_expected_no_more(self, pid: int) -> None:
+        self.usage.expected_no_more(pid)
         self._tell_if_drained()
 
     def worker_gone(self, worker: int) -> None:
         self.handle(events.AskerGone(worker))
         self.usage.worker_gone(worker)
+        self.care.use.worker_gone(worker)
         self._tell_if_drained()
 
     def told(self, worker: int) -> None:
         """This worker was sent `routes`."""
-        self.usage.told(worker, (route.generation for route in self.routes.routes))
+        self.usage.told(worker, (route.generation for route in self.routes.routes), self.routes.serial)
 
     def probing(self) -> list[gevent.Greenlet[..., Any]]:
         return list(self._greenlets.values())
@@ -204,6 +235,12 @@ class KeptApp:
                     self._house.refuse(asker, self.settings.name, refusal)
             case commands.Sweep(generation):
                 self._sweep(self.generations[generation])
+            case commands.Promote(slot, generation):
+                self._house.tell_plugin(messages.Promote(self.settings.name, slot, generation))
+            case commands.RecycleEnded(why, report):
+                self._recycled(why, report)
+            case commands.Ailing(report):
+                self._ailing(report)
             case commands.Record(report, crash, again):
                 self._record(report, crash=crash, again=again)
             case commands.Moved():
@@ -214,10 +251,20 @@ class KeptApp:
             self.settings.name,
             view.state,
             tuple(self._route(route) for route in view.routes),
-            words.refusal(view.refusal) if view.refusal else None,
-            self.routes.queue_share,
+            self._refusal(view.refusal),
+            retry_after=self.law.past.retry_after,
+            serial=self.routes.serial + 1,
         )
         self._house.publish(self.routes)
+
+    def _refusal(self, why: str) -> messages.Refusal | None:
+        if not why:
+            return None
+        refusal = words.refusal(why)
+        closes = self.law.breaker_closes_at
+        if why == Hold.FAILED and closes is not None:
+            return replace(refusal, retry_after=max(math.ceil(closes - time.monotonic()), 1))
+        return refusal
 
     def _route(self, route: commands.Route) -> messages.Route:
         known = self.generations[route.generation]
@@ -229,6 +276,7 @@ class KeptApp:
             known.socket,
             known.token,
             guarded=route.guarded,
+            healthy=route.healthy,
         )
 
     def _sweep(self, generation: Spawned) -> None:
@@ -255,7 +303,24 @@ class KeptApp:
             again=again,
         )
         self._house.tell_plugin(messages.Say(words.outcome(report, crash=crash, again=again)))
+        self._keep_report()
+
+    def _ailing(self, report: Report) -> None:
+        self.last_report = self._stamped(report)
+        self._log.warning("app.ailing", generation=report.generation, pid=report.pid, summary=report.summary)
+        self._house.tell_plugin(messages.Say(f"{self.settings.name}: {report.summary}"))
+        self._keep_report()
+
+    def _keep_report(self) -> None:
+        assert self.last_report is not None
         self._house.tell_plugin(messages.Keep(report_key(self.settings.name), report_text(self.last_report)))
+
+    def _recycled(self, why: str, report: Report | None) -> None:
+        self._log.info("app.recycled", problem=why)
+        if why:
+            self.care.recycle_failed()
+        refusal = words.refusal(why, report and self._stamped(report)) if why else None
+        self._house.recycled(self.settings.name, refusal)
 
     def _tell_move(self, move: commands.Moved) -> None:
         self._log.info(
@@ -283,6 +348,9 @@ class KeptApp:
                 self._ready_told = move.generation
                 port = self.generations[move.generation].port
                 return f"ready in {move.seconds:.2f} s, pid {row.pid}, port {port}"
+            case _, State.STOPPED if self.law.rows:
+                known = self.generations.get(move.generation)
+                return f"pid {known.pid} has stopped" if known and not move.failed else ""
             case State.STOPPING, State.STOPPED:
                 self.ready_after = None
                 return "" if move.failed else "stopped"
@@ -329,6 +397,7 @@ class KeptApp:
                     self.handle(events.Listening(number))
                     self.handle(events.Ours(number, finding.holder))
                     if self._is_ready(generation, row):
+                        self._warm_up(generation, row)
                         self.handle(events.Answered(number, self._guard_if_required(generation, row)))
                         return
                 case Verdict.FOREIGN:
@@ -353,6 +422,16 @@ class KeptApp:
             return False
         self.handle(events.Noticed(row.generation, note=f"{question} answered {answer.status}"))
         return answer.well
+
+    def _warm_up(self, generation: Spawned, row: Row) -> None:
+        """Each path once, whatever it answers: the start's time limit ends one that never does."""
+        for path in () if row.was_ready else self.settings.warm_up:
+            self.handle(events.Noticed(row.generation, note=f"warming up: GET {path} was not answered"))
+            try:
+                status: int | str = Asking(self.settings, generation).get(path, self._patience).status
+            except NoAnswer as silence:
+                status = str(silence)
+            self._log.info("app.warm-up", generation=generation.generation, path=path, status=status)
 
     def _guard_if_required(self, generation: Spawned, row: Row) -> bool | None:
         if not self.settings.require_pairing or row.guarded is not None:
@@ -416,6 +495,11 @@ def remains_key(app: str, generation: int) -> str:
 def report_key(app: str) -> str:
     """Under which the plugin keeps the last report for the next keeper."""
     return f"report {app}"
+
+
+def past_key(app: str) -> str:
+    """Under which the plugin keeps what else of the app's life the next keeper needs."""
+    return f"past {app}"
 
 
 def report_text(report: Report) -> str:

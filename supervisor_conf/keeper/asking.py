@@ -45,6 +45,10 @@ class Asking:
         """The path of `ready`, with the token."""
         return self._ask("GET", self.app.ready, limit, token=True)
 
+    def get(self, path: str, limit: float) -> Answer:
+        """Any path, with the token: health checks and warm-up."""
+        return self._ask("GET", path, limit, token=True)
+
     def is_guarded(self, limit: float) -> bool:
         """Without the token: 400 and nothing else is what the shim, and ANCM's own, answer."""
         answer = self._ask("GET", self._integration_path, limit, token=False)

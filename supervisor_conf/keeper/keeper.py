@@ -6,10 +6,10 @@ the last will: when the plugin link ends, supervisord is gone, and everything of
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,13 +19,15 @@ from supervisor_conf.control import messages
 from supervisor_conf.control.messages import AppRoutes, GiveUp, Refusal, Spawned
 from supervisor_conf.control.server import ControlServer, Peer
 from supervisor_conf.keeper import processes
-from supervisor_conf.keeper.app import KeptApp, read_report, report_key
+from supervisor_conf.keeper.app import KeptApp
+from supervisor_conf.keeper.care import ROUND
 from supervisor_conf.keeper.link import PluginLink
 from supervisor_conf.keeper.logs import Logs
 from supervisor_conf.keeper.orders import Orders
 from supervisor_conf.law import events
 from supervisor_conf.law.events import EndStage, Hold
 from supervisor_conf.law.lifecycle import LawBroken
+from supervisor_conf.law.wear import shares
 from supervisor_conf.settings import Settings
 
 FIRST_ROUND: Final = 0.25
@@ -49,7 +51,6 @@ class Keeper:
             app.name: KeptApp(
                 app,
                 front.drain_limit,
-                math.ceil(app.queue_limit / max(front.workers, 1)),
                 self,
                 log,
             )
@@ -96,14 +97,16 @@ class Keeper:
                 self._with_app(name, lambda app: app.handle(events.SpawnFailed(slot, sentence)))
             case messages.Exited(app=name):
                 self._with_app(name, lambda app: app.exited(message))
-            case messages.AdminStopped(app=name):
-                held = events.Held(Hold.STOPPED, already_signalled=True)
+            case messages.AdminStopped(app=name, slot=slot):
+                held = events.Held(Hold.STOPPED, already_signalled=True, slot=slot)
                 self._with_app(name, lambda app: app.handle(held))
             case messages.WorkerSpawned(process=process, pid=pid):
                 self._worker_names[pid] = process
                 self._server.worker_confirmed()
             case messages.WorkerExited(pid=pid):
                 self._worker_names.pop(pid, None)
+                for one in self.apps.values():
+                    one.worker_expected_no_more(pid)
             case messages.Reopened(problem=problem):
                 found = " ".join(filter(None, (problem, self._logs.reopen(self._workers()))))
                 self._log.info("logs.reopened", problem=found)
@@ -124,7 +127,8 @@ class Keeper:
             self._worker_names[worker.pid] = worker.process
         kept = dict(memory.kept)
         for name, app in self.apps.items():
-            app.last_report = read_report(kept.get(report_key(name), ""))
+            app.resume(kept)
+            app.usage.expect(self._worker_names)
             if name in memory.stopped:
                 app.handle(events.Held(Hold.STOPPED))
         if memory.ending:
@@ -140,6 +144,13 @@ class Keeper:
                 app.handle(events.WantedAlways())
         self._server.start()
         self._tell_if_apps_stopped()
+        gevent.spawn(self._care_for_ever)
+
+    def _care_for_ever(self) -> None:
+        while True:
+            gevent.sleep(ROUND)
+            for app in list(self.apps.values()):
+                app.care.round()
 
     def _end(self, stage: EndStage) -> None:
         self._ending = stage
@@ -196,9 +207,20 @@ class Keeper:
     def _workers(self) -> list[Peer]:
         return [peer for peer in self._peers.values() if peer.role == "worker"]
 
+    def recycled(self, app: str, refusal: Refusal | None) -> None:
+        self._orders.recycled(app, refusal)
+
     def _send_routes(self, peer: Peer, routes: AppRoutes) -> None:
-        peer.send_routes(routes)
-        self.apps[routes.app].told(peer.number)
+        app = self.apps[routes.app]
+        numbers = sorted(worker.number for worker in self._workers())
+        share = shares(app.settings.queue_limit, len(numbers))[numbers.index(peer.number)]
+        peer.send_routes(replace(routes, queue_share=share))
+        app.told(peer.number)
+
+    def _share_queues(self) -> None:
+        """A worker has come or gone: each has another part of the queues."""
+        for app in self.apps.values():
+            self.publish(app.routes)
 
     def _tell_if_apps_stopped(self) -> None:
         idle = not any(app.law.rows for app in self.apps.values())
@@ -219,8 +241,11 @@ class Keeper:
         self._peers[peer.number] = peer
         if peer.role == "worker":
             self._log.info("worker.connected", pid=peer.pid, name=peer.name)
-            for app in self.apps.values():
-                self._send_routes(peer, app.routes)
+            for name, app in self.apps.items():
+                app.worker_came(
+                    peer.number, peer.pid, tuple(number for one, number in peer.using if one == name)
+                )
+            self._share_queues()
             self.tell_plugin(messages.FrontReady(peer.pid))
 
     def heard(self, peer: Peer, message: Any) -> None:
@@ -237,6 +262,8 @@ class Keeper:
         self._orders.forget(peer)
         for app in self.apps.values():
             app.worker_gone(peer.number)
+        if peer.role == "worker":
+            self._share_queues()
 
     def _from_worker(self, peer: Peer, message: Any) -> None:
         name = getattr(message, "app", "")
@@ -251,9 +278,9 @@ class Keeper:
                 self._log.warning("app.refused-connection", app=name, generation=generation, why=why)
                 peer.routes_sent.pop(name, None)
                 app.handle(events.Suspected(generation))
-            case messages.Drained(generation=generation):
-                app.drained(peer.number, generation)
-            case messages.Counters(requests=requests):
-                app.requests += requests
+            case messages.Drained(generation=generation, serial=serial):
+                app.drained(peer.number, generation, serial)
+            case messages.Counters():
+                app.care.counted(peer.number, message)
             case _:
                 pass  # of a later version

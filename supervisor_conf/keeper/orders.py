@@ -19,14 +19,15 @@ TEXT_PIECE: Final = 8000
 
 FRONT: Final = "portico-front"
 
-_LATER: Final = frozenset({"offline", "online", "reset", "requests", "log", "reload"})
+_LATER: Final = frozenset({"offline", "online", "requests", "log", "reload"})
 
 _USAGE: Final = {
     "status": "app status [NAME] [--json]",
     "start": "app start NAME",
     "stop": "app stop NAME",
     "why": "app why NAME",
-    "recycle": "app recycle portico-front",
+    "recycle": "app recycle NAME, app recycle portico-front",
+    "reset": "app reset NAME",
     "reopen": "app reopen",
 }
 
@@ -48,6 +49,7 @@ class Orders:
         self._starting: dict[int, tuple[Peer, KeptApp]] = {}
         self._stopping: dict[int, tuple[Peer, KeptApp]] = {}
         self._recycling: dict[int, Peer] = {}
+        self._renewing: dict[int, tuple[Peer, KeptApp]] = {}
         self._reopening: dict[int, Peer] = {}
 
     def take(self, peer: Peer, order: Order) -> None:
@@ -57,6 +59,7 @@ class Orders:
             "stop": self._stop,
             "why": self._why,
             "recycle": self._recycle,
+            "reset": self._reset,
             "reopen": self._reopen,
         }
         if order.word in _LATER:
@@ -68,7 +71,7 @@ class Orders:
 
     def forget(self, peer: Peer) -> None:
         """The operator has gone; what was begun goes on."""
-        for waiting in (self._starting, self._stopping, self._recycling, self._reopening):
+        for waiting in (self._starting, self._stopping, self._renewing, self._recycling, self._reopening):
             waiting.pop(peer.number, None)
 
     # ---------------------------------------------------------------------------------------------------
@@ -92,6 +95,17 @@ class Orders:
             if app.settings.name == name and not app.law.rows:
                 del self._stopping[number]
                 _end(peer, 0, f"{name}: stopped")
+
+    def recycled(self, name: str, refusal: Refusal | None) -> None:
+        for number, (peer, app) in list(self._renewing.items()):
+            if app.settings.name != name:
+                continue
+            del self._renewing[number]
+            if refusal is None:
+                _end(peer, 0, f"{name}: recycled, {_running(app)}" if _serves(app) else f"{name}: stopped")
+            else:
+                told = words.story(refusal.report) if refusal.report else f"{name}: {refusal.sentence}"
+                _end(peer, 1, f"{told}\n{name}: what runs was left as it is")
 
     def front_recycled(self, problem: str) -> None:
         for peer in self._recycling.values():
@@ -124,6 +138,7 @@ class Orders:
         name = app.settings.name
         self._house.tell_plugin(messages.AdminStop(name, on=False))
         app.handle(events.Lifted(Hold.STOPPED))
+        app.handle(events.Lifted(Hold.FAILED))
         if app.law.state is not State.READY:
             peer.send(Progress(f"{name}: starting"))
         self._starting[peer.number] = (peer, app)
@@ -154,8 +169,28 @@ class Orders:
             peer.send(Progress(f"{FRONT}: replacing the workers one at a time"))
             self._recycling[peer.number] = peer
             self._house.tell_plugin(messages.RecycleFront())
-        elif self._named(peer, order) is not None:
-            _end(peer, 1, "`app recycle` of an app is not yet supported; stop and start it instead.")
+            return
+        app = self._named(peer, order)
+        if app is None:
+            return
+        name = app.settings.name
+        if app.law.state not in (State.READY, State.STARTING):
+            _end(peer, 0, f"{name}: not running, nothing to recycle")
+            return
+        peer.send(
+            Progress(f"{name}: starting a successor" if app.settings.overlap else f"{name}: restarting")
+        )
+        self._renewing[peer.number] = (peer, app)
+        app.handle(events.Recycle("app recycle"))
+        if self._renewing.get(peer.number) is not None and not app.law.recycling:
+            del self._renewing[peer.number]
+            _end(peer, 0, f"{name}: starting anyway")
+
+    def _reset(self, peer: Peer, order: Order) -> None:
+        app = self._named(peer, order)
+        if app is not None:
+            app.handle(events.Lifted(Hold.FAILED))
+            _end(peer, 0, f"{app.settings.name}: failures forgotten")
 
     def _reopen(self, peer: Peer, order: Order) -> None:
         if order.arguments:
@@ -173,6 +208,10 @@ class Orders:
             known = ", ".join(self._house.apps) or "none"
             _end(peer, 1, f"There is no app {order.arguments[0]!r}. Apps here: {known}.")
         return app
+
+
+def _serves(app: KeptApp) -> bool:
+    return app.law.state is State.READY
 
 
 def _running(app: KeptApp) -> str:

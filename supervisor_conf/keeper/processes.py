@@ -103,6 +103,19 @@ def sweep(pid: int, nonce: str) -> int:
     return len(met)
 
 
+def resident(pids: Iterable[int]) -> int:
+    """Bytes of memory that these processes have resident, shared pages counted in each (proc_pid_statm(5))."""
+    return sum(_resident_pages(pid) for pid in pids) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _resident_pages(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            return int(file.read().split()[1])
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return 0
+
+
 def socket_inodes(pid: int) -> Iterator[int]:
     """The inodes of the sockets that `pid` has open. Empty where it may not be looked at."""
     folder = f"/proc/{pid}/fd"

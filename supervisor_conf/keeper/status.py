@@ -10,9 +10,21 @@ from supervisor_conf.keeper import words
 from supervisor_conf.keeper.app import KeptApp
 from supervisor_conf.law.commands import State
 from supervisor_conf.law.events import Hold
-from supervisor_conf.law.lifecycle import Row
+from supervisor_conf.law.rows import Row
 
-_COLUMNS = ("NAME", "STATE", "PID", "PORT", "GUARDED", "UPTIME", "GENERATION")
+_COLUMNS = (
+    "NAME",
+    "STATE",
+    "PID",
+    "PORT",
+    "GUARDED",
+    "UPTIME",
+    "GENERATION",
+    "STARTS",
+    "CRASHES",
+    "MEDIAN START",
+    "QUEUE",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +42,12 @@ class AppStatus:
     startup_seconds: float | None
     waiting: bool
     requests: int
+    healthy: bool
+    starts: int  # that became ready, since supervisord began
+    crashes: int
+    median_start: float | None  # seconds, of the last ten starts
+    in_flight: int
+    queue: int  # requests that wait, all workers together
     note: str
 
 
@@ -53,11 +71,13 @@ def as_table(apps: list[AppStatus]) -> str:
 
 
 def _cells(app: AppStatus) -> tuple[str, ...]:
+    usual = "-" if app.median_start is None else f"{app.median_start:.2f} s"
+    counts = (str(app.starts), str(app.crashes), usual, str(app.queue))
     if not app.pid:
-        return (app.name, app.state, "-", "-", "-", "-", "-")
+        return (app.name, app.state, "-", "-", "-", "-", "-", *counts)
     guarded = {None: "-", True: "guarded", False: "not guarded"}[app.guarded]
     uptime = words.duration(time.time() - app.since)
-    return (app.name, app.state, str(app.pid), str(app.port), guarded, uptime, str(app.generation))
+    return (app.name, app.state, str(app.pid), str(app.port), guarded, uptime, str(app.generation), *counts)
 
 
 def _status(app: KeptApp, row: Row | None) -> AppStatus:
@@ -73,7 +93,13 @@ def _status(app: KeptApp, row: Row | None) -> AppStatus:
         since=known.at if known else 0.0,
         startup_seconds=app.ready_after,
         waiting=bool(app.law.waiting),
-        requests=app.requests,
+        requests=app.care.use.requests,
+        healthy=row.healthy if row is not None else True,
+        starts=app.law.starts,
+        crashes=app.law.crashes,
+        median_start=app.law.past.median_start,
+        in_flight=app.care.use.in_flight,
+        queue=app.care.use.waiting,
         note=_note(app, row),
     )
 
@@ -83,6 +109,12 @@ def _note(app: KeptApp, row: Row | None) -> str:
         return f"listens on {', '.join(row.journey.elsewhere)}, not yet on {row.journey.address}"
     if row is not None and row.state is State.READY and row.guarded is False:
         return "answers requests without the token; see `require_pairing`"
+    if row is not None and not row.healthy:
+        return f"is not well; see `app why {app.settings.name}`"
+    if row is not None and row.obsolete:
+        return f"is about to be replaced ({row.obsolete})"
+    if row is None and Hold.FAILED in app.law.holds:
+        return f"failed too often within a minute; `app reset {app.settings.name}` allows a start at once"
     if row is None and Hold.STOPPED in app.law.holds:
         return f"stopped by an administrator; `app start {app.settings.name}` lifts it"
     if row is None and app.last_report is not None and app.law.state is State.STOPPED:

@@ -26,7 +26,13 @@ def refusal(why: str, report: Report | None = None) -> Refusal:
 def story(report: Report) -> str:
     """`app why`: the report as a person reads it."""
     when = datetime.datetime.fromtimestamp(report.at, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    title = "the start failed" if report.failed_step else "the process ended"
+    title = (
+        "the start failed"
+        if report.failed_step
+        else "the process ended"
+        if report.exit
+        else "the process was not well"
+    )
     lines = [f"{report.app}: {title} at {when}", f"  {report.summary}"]
     if report.failed_step:
         lines.append(f"  failed step: {report.failed_step}")

@@ -45,6 +45,7 @@ class Route:
 
     generation: int
     guarded: bool
+    healthy: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,29 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Promote:
+    """The generation is ready while an older one is still there: it takes the name of its place in supervisord."""
+
+    slot: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecycleEnded:
+    """`why` is "" if everything obsolete was replaced; else a `why` of the control protocol, and what runs stays."""
+
+    why: str
+    report: Report | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ailing:
+    """A generation is not well and will be replaced: remember the report for `app why`."""
+
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
 class Moved:
     """One line for the log: a generation went from one state to another."""
 
@@ -137,5 +161,8 @@ Command = (
     | Signal
     | Sweep
     | Record
+    | Promote
+    | RecycleEnded
+    | Ailing
     | Moved
 )

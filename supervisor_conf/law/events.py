@@ -59,6 +59,8 @@ class Found:
     generation: int
     pid: int
     address: str
+    was_ready: bool = True  # before; False: it was still starting
+    obsolete: str = ""  # why it was to be replaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,16 +154,46 @@ class ShutdownAnswered:
 class Held:
     """Nothing may be started from now on; what runs is stopped, drained first.
 
-    `already_signalled`: supervisord is stopping it itself (`supervisorctl stop`): nothing to drain for.
+    `already_signalled`: supervisord is stopping it itself (`supervisorctl stop`): nothing to drain for. `slot`:
+    the one that it is stopping; None: all of them.
     """
 
     hold: Hold
     already_signalled: bool = False
+    slot: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Lifted:
     hold: Hold
+
+
+@dataclass(frozen=True, slots=True)
+class Recycle:
+    """Replace these generations, none: all of now. `why`: a few words for the log."""
+
+    why: str
+    generations: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Nobody has used the app for `idle_stop`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unwell:
+    """A ready generation has failed too many health checks, or left too many requests without an answer."""
+
+    generation: int
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Well:
+    """A health check of a generation went well."""
+
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +225,10 @@ Event = (
     | ShutdownAnswered
     | Held
     | Lifted
+    | Recycle
+    | Idle
+    | Unwell
+    | Well
     | Ending
     | TimePassed
 )

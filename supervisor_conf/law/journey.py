@@ -167,6 +167,15 @@ def crashed(status: int) -> Failure:
     return Failure(None, f"The process ended while it was serving ({exit_words(status)}).")
 
 
+def unwell(summary: str) -> Failure:
+    """A process that serves, but not well. `summary`: what was seen."""
+    return Failure(
+        None,
+        f"{summary} The process is replaced.",
+        ("Look at its log for the time before.", "`app requests` shows what it is busy with."),
+    )
+
+
 def deaf() -> Failure:
     """A process that had been ready lives, but nobody listens any more."""
     return Failure(None, "The process stopped listening while it was serving, and was killed.")

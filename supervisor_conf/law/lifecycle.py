@@ -2,8 +2,11 @@
 
 1. A process is a *generation* in a *slot*; each has a row with a state of its own. Nothing but `_move`
    changes it, and only along TRANSITIONS. The app's state is derived from its rows and its holds.
-2. A slot is started only when no row is in it: never two starts of one slot at once.
-3. Nothing starts under a hold (stopped by an administrator, failed too often, offline), nor at the end.
+2. An app has as many *places* as processes, and a place has two slots, so that a successor can stand beside
+   the one that goes. A slot is started only when no row is in it: never two starts of one slot at once.
+   Whatever order things happen in: of two in one place, the older goes as soon as the newer is ready.
+3. Nothing starts under a hold (stopped by an administrator, failed too often, offline), nor at the end, nor
+   before the pause after a failure is over.
 4. Whoever asks is released or refused exactly once.
 5. A route is published only for a generation whose listener was seen to be ours, and is withdrawn before
    anything else is done to that generation.
@@ -17,7 +20,6 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Final, assert_never
 
 from supervisor_conf.control.messages import Report
@@ -25,6 +27,9 @@ from supervisor_conf.law import commands, events, journey
 from supervisor_conf.law.commands import Command, State
 from supervisor_conf.law.events import EndStage, Event, Hold
 from supervisor_conf.law.journey import Failure, Journey, StartStep
+from supervisor_conf.law.past import STARTS_REMEMBERED, Past
+from supervisor_conf.law.rapidfail import RapidFails
+from supervisor_conf.law.rows import TRANSITIONS, Cause, Row, Rules
 
 START_ATTEMPTS: Final = 2
 """As ANCM: one bad port or one unlucky moment is forgiven, each attempt with the whole startup time limit."""
@@ -40,85 +45,8 @@ KILL_AGAIN: Final = 5.0
 """Seconds between SIGKILL and the next one. The first is enough, unless its message was lost."""
 
 
-class Cause(StrEnum):
-    """Why a row moves."""
-
-    WANTED = "wanted"  # a row begins
-    FOUND = "found running"  # by a new keeper
-    SPAWN_FAILED = "spawn failed"
-    ANSWERED = "answered"
-    SUSPECTED = "refused a connection"
-    START_FAILED = "start failed"
-    TIME = "time limit"
-    EXITED = "exited"
-    STOP = "stop"
-    DRAINED = "drained"
-    SUPERVISORCTL = "supervisorctl stop"
-
-
-TRANSITIONS: Final = {
-    (State.STARTING, Cause.SPAWN_FAILED): State.STOPPED,
-    (State.STARTING, Cause.ANSWERED): State.READY,
-    (State.STARTING, Cause.START_FAILED): State.STOPPING,
-    (State.STARTING, Cause.TIME): State.STOPPING,
-    (State.STARTING, Cause.EXITED): State.STOPPED,
-    (State.STARTING, Cause.STOP): State.STOPPING,
-    (State.STARTING, Cause.SUPERVISORCTL): State.STOPPING,
-    (State.READY, Cause.SUSPECTED): State.STARTING,
-    (State.READY, Cause.EXITED): State.STOPPED,
-    (State.READY, Cause.STOP): State.DRAINING,
-    (State.READY, Cause.SUPERVISORCTL): State.STOPPING,
-    (State.DRAINING, Cause.DRAINED): State.STOPPING,
-    (State.DRAINING, Cause.TIME): State.STOPPING,
-    (State.DRAINING, Cause.EXITED): State.STOPPED,
-    (State.DRAINING, Cause.SUPERVISORCTL): State.STOPPING,
-    (State.STOPPING, Cause.EXITED): State.STOPPED,
-    (State.STOPPING, Cause.SPAWN_FAILED): State.STOPPED,
-    (State.STOPPING, Cause.TIME): State.STOPPED,  # at the end, a start that supervisord never answered
-}
-"""A row begins as STARTING and is forgotten when it is STOPPED. FAILED and OFFLINE are states of apps."""
-
-
 class LawBroken(AssertionError):
     """A move that TRANSITIONS does not know: a mistake in this file."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What the law needs of an app's settings. Seconds."""
-
-    app: str
-    processes: int = 1
-    eager: bool = False
-    startup_time_limit: float = 120.0
-    shutdown_time_limit: float = 10.0
-    drain_limit: float = 30.0
-    require_pairing: bool = False
-
-
-@dataclass(slots=True)
-class Row:
-    """One generation. Only Lifecycle writes it."""
-
-    slot: int
-    journey: Journey
-    state: State = State.STARTING
-    generation: int = 0  # 0 until it is spawned
-    pid: int = 0
-    guarded: bool | None = None
-    was_ready: bool = False
-    ours: bool = False  # its listener was seen to be a process of this generation, and no doubt arose since
-    failure: Failure | None = None
-    start_due: float | None = None
-    drain_due: float | None = None
-    term_due: float | None = None
-    kill_due: float | None = None
-    ready_at: float | None = None
-
-    @property
-    def due(self) -> float | None:
-        dates = (self.start_due, self.drain_due, self.term_due, self.kill_due)
-        return min((date for date in dates if date is not None), default=None)
 
 
 @dataclass(slots=True)
@@ -129,13 +57,41 @@ class Lifecycle:
     rows: list[Row] = field(default_factory=list)
     holds: set[Hold] = field(default_factory=set)
     ending: EndStage | None = None
+    start_seconds: list[float] = field(default_factory=list)
+    starts: int = 0
+    crashes: int = 0
+    recycling: bool = False
+    _fails: RapidFails = field(init=False)
+    _paused_until: float | None = None  # something is to be started then
     _askers: dict[int, None] = field(default_factory=dict)  # in the order they came
     _wanted_anyway: bool = False
     _published: commands.Publish | None = None
     _out: list[Command] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._fails = RapidFails(self.rules.rapid_fails_per_minute)
+
     # ---------------------------------------------------------------------------------------------------
     # What can be seen from outside
+
+    def resume(self, past: Past, now: float) -> None:
+        """What the last keeper knew, before anything else is told. What runs is told by Found."""
+        self.starts, self.crashes = past.starts, past.crashes
+        self.start_seconds = list(past.start_seconds)
+        self._fails.restore(past.fails, now)
+        if self._fails.is_open(now):
+            self.holds.add(Hold.FAILED)
+
+    @property
+    def past(self) -> Past:
+        return Past(
+            self._fails.at,
+            tuple(self.start_seconds),
+            self.starts,
+            self.crashes,
+            tuple(row.generation for row in self.rows if row.generation and row.was_ready),
+            tuple((row.generation, row.obsolete) for row in self.rows if row.generation and row.obsolete),
+        )
 
     @property
     def state(self) -> State:
@@ -149,7 +105,17 @@ class Lifecycle:
 
     @property
     def due(self) -> float | None:
-        return min((row.due for row in self.rows if row.due is not None), default=None)
+        dates = [row.due for row in self.rows]
+        dates += [self._paused_until, self.breaker_closes_at]
+        return min((date for date in dates if date is not None), default=None)
+
+    @property
+    def breaker_closes_at(self) -> float | None:
+        """None: nothing has tripped."""
+        return self._fails.closes_at if Hold.FAILED in self.holds else None
+
+    def fails_within_window(self, now: float) -> int:
+        return self._fails.within_window(now)
 
     @property
     def waiting(self) -> int:
@@ -170,7 +136,12 @@ class Lifecycle:
         """What to do about `event`, in order. An event about a generation that is gone changes nothing."""
         self._out = []
         self._react(event, now)
+        self._close_breaker(now)
+        self._retire_without_overlap(now)
         self._start_what_is_wanted(now)
+        self._end_recycle()
+        if self._refusal:
+            self._refuse(self._refusal)
         self._publish()
         return tuple(self._out)
 
@@ -196,7 +167,15 @@ class Lifecycle:
             case events.Held():
                 self._held(event, now)
             case events.Lifted(hold):
-                self.holds.discard(hold)
+                self._lifted(hold)
+            case events.Recycle():
+                self._recycle(event)
+            case events.Idle():
+                self._idle(now)
+            case events.Unwell(generation, summary):
+                self._unwell(generation, summary, now)
+            case events.Well(generation):
+                self._well(generation)
             case events.Ending(stage):
                 self._end(stage, now)
             case events.TimePassed():
@@ -230,7 +209,8 @@ class Lifecycle:
         if not event.asked:
             # `supervisorctl start` is an administrator's word: it lifts what an administrator's stop, or a
             # tripped rapid-fail, had put there.
-            self.holds -= {Hold.STOPPED, Hold.FAILED}
+            self._lifted(Hold.STOPPED)
+            self._lifted(Hold.FAILED)
         row = next((row for row in self.rows if row.slot == event.slot and row.generation == 0), None)
         if row is None:
             row = self._new_row(event.slot, now, attempt=1)
@@ -240,18 +220,20 @@ class Lifecycle:
         if row.state is State.STOPPING:
             hurry = row.failure is not None or self.rules.shutdown_time_limit <= 0
             self._signal(row, signal.SIGKILL if hurry else signal.SIGTERM)
-        elif not self._may_start:
+        elif not self._may_run:
             self._stop(row, now)
         else:
             self._out.append(commands.Probe(row.generation))
 
     def _found(self, event: events.Found, now: float) -> None:
         row = self._new_row(event.slot, now, START_ATTEMPTS, Cause.FOUND)
-        row.generation, row.pid, row.was_ready = event.generation, event.pid, True
+        row.generation, row.pid, row.was_ready = event.generation, event.pid, event.was_ready
+        row.obsolete = event.obsolete
+        self.recycling = self.recycling or bool(event.obsolete)
         row.journey = replace(row.journey, address=event.address).reach(
             StartStep.SPAWNED, now, "found running"
         )
-        if self.holds or self.ending is EndStage.APPS:
+        if self._must_stop:
             self._stop(row, now)
         else:
             self._out.append(commands.Probe(row.generation))
@@ -316,12 +298,31 @@ class Lifecycle:
             return
         row.journey = row.journey.reach(StartStep.READY, now)
         row.start_due = None
+        if row.ready_at is None:
+            row.ready_at = now
+            self._count_start(row, now)
         row.was_ready = True
-        row.ready_at = now if row.ready_at is None else row.ready_at
         self._move(row, Cause.ANSWERED, now)
         if row.guarded is None:
             self._out.append(commands.AskGuard(row.generation))
+        self._settle_place(row.place, now)
         self._release()
+
+    def _count_start(self, row: Row, now: float) -> None:
+        if not row.was_ready:
+            self.starts += 1
+            self.start_seconds = [*self.start_seconds, row.journey.seconds(now)][-STARTS_REMEMBERED:]
+
+    def _settle_place(self, place: int, now: float) -> None:
+        """Of two in one place the older goes as soon as the newer is ready."""
+        here = [row for row in self.rows if row.place == place and row.generation]
+        newest = max(row.generation for row in here if row.state is State.READY)
+        for row in here:
+            if row.generation < newest and row.state in (State.STARTING, State.READY):
+                self._stop(row, now, Cause.RECYCLED)
+        if len(here) > 1:
+            ready = next(row for row in here if row.generation == newest)
+            self._out.append(commands.Promote(ready.slot, ready.generation))
 
     def _exited(self, event: events.Exited, now: float) -> None:
         row = self.row(event.generation)
@@ -342,17 +343,34 @@ class Lifecycle:
             return
         told = self._report(row, now, status=event.status, last_output=event.last_output)
         if row.was_ready and row.failure.step is None:
-            self._crashed(told)
+            self._crashed(told, now)
         else:
             self._start_failed(row, now, told)
 
     def _held(self, event: events.Held, now: float) -> None:
+        """`supervisorctl stop` means at once: what supervisord does not signal itself is signalled from here."""
         self._hold(event.hold, now)
         for row in list(self.rows):
-            if event.already_signalled:
-                self._leave_to_supervisord(row, now)
-            else:
+            if not event.already_signalled:
                 self._stop(row, now)
+            elif event.slot in (None, row.slot):
+                self._leave_to_supervisord(row, now)
+            elif row.state is not State.STOPPING:
+                self._move(row, Cause.SUPERVISORCTL, now)
+                row.start_due = None
+                self._begin_stop(row, now)
+
+    def _lifted(self, hold: Hold) -> None:
+        self.holds.discard(hold)
+        if hold is Hold.FAILED:
+            self._fails.reset()
+        if self.rules.eager and self._may_start and not any(not row.leaves for row in self.rows):
+            self._wanted_anyway = True
+
+    def _close_breaker(self, now: float) -> None:
+        if Hold.FAILED in self.holds and not self._fails.is_open(now):
+            self.holds.discard(Hold.FAILED)
+            self._wanted_anyway = self._wanted_anyway or (self.rules.eager and self._may_start)
 
     def _end(self, stage: EndStage, now: float) -> None:
         self.ending = stage
@@ -385,15 +403,45 @@ class Lifecycle:
     def _may_start(self) -> bool:
         return not self.holds and self.ending is None
 
+    @property
+    def _may_run(self) -> bool:
+        """A tripped rapid-fail stops nothing that was started before."""
+        return not self.holds - {Hold.FAILED} and self.ending is None
+
+    @property
+    def _must_stop(self) -> bool:
+        return bool(self.holds - {Hold.FAILED}) or self.ending is EndStage.APPS
+
     def _start_what_is_wanted(self, now: float) -> None:
-        if not self._may_start or not (self._askers or self._wanted_anyway):
+        self._paused_until = None
+        slots = self._slots_to_start() if self._may_start else ()
+        if slots and now < self._fails.pause_until:
+            self._paused_until = self._fails.pause_until
             return
-        taken = {row.slot for row in self.rows}
-        for slot in range(self.rules.processes):
-            if slot not in taken:
-                self._start(slot, now, attempt=1)
-        if not taken:
+        for slot in slots:
+            self._start(slot, now, attempt=1)
+        if any(row.state is State.STARTING for row in self.rows):
             self._wanted_anyway = False
+
+    def _slots_to_start(self) -> tuple[int, ...]:
+        """A slot for each empty place if the app is to run; else one for the next successor."""
+        ready = any(row.state is State.READY for row in self.rows)
+        empty = [place for place in range(self.rules.processes) if self._is_empty(place)]
+        if empty and (ready or self._askers or self._wanted_anyway):
+            slots = [self._free_slot(place) for place in empty]
+        else:
+            old = self._next_obsolete() if self.rules.overlap else None
+            slots = [] if old is None else [self._free_slot(old.place)]
+        return tuple(slot for slot in slots if slot is not None)
+
+    def _is_empty(self, place: int) -> bool:
+        """Nobody in it who stays; where two must not run side by side, nobody at all."""
+        return all(row.leaves and self.rules.overlap for row in self.rows if row.place == place)
+
+    def _free_slot(self, place: int) -> int | None:
+        taken = {row.slot for row in self.rows}
+        slots = (place, place + self.rules.processes) if self.rules.overlap else (place,)
+        return next((slot for slot in slots if slot not in taken), None)
 
     def _start(self, slot: int, now: float, attempt: int) -> None:
         if any(row.slot == slot for row in self.rows):
@@ -403,7 +451,8 @@ class Lifecycle:
 
     def _new_row(self, slot: int, now: float, attempt: int, because: Cause = Cause.WANTED) -> Row:
         limit = max(self.rules.startup_time_limit, SHORTEST_START)
-        row = Row(slot, Journey(self.rules.app, now, attempt), start_due=now + limit)
+        place = slot % self.rules.processes
+        row = Row(slot, place, Journey(self.rules.app, now, attempt), start_due=now + limit)
         self.rows.append(row)
         self._out.append(commands.Moved(slot, 0, State.STOPPED, State.STARTING, because, 0.0))
         self._publish()
@@ -430,17 +479,29 @@ class Lifecycle:
             not row.failure.final
             and row.journey.attempt < START_ATTEMPTS
             and self._may_start
-            and bool(self._askers or self.rules.eager)
+            and bool(self._askers or self.rules.eager or self.recycling or self.state is State.READY)
         )
         self._out.append(commands.Record(told, crash=False, again=again))
         if again:
             self._start(row.slot, now, row.journey.attempt + 1)
-        else:
+            return
+        self._count_failure(now)
+        if self.state not in (State.READY, State.STARTING):
             self._refuse(row.failure.why, told)
+        self._give_up_recycle(told)
 
-    def _crashed(self, told: Report) -> None:
+    def _crashed(self, told: Report, now: float) -> None:
         self._out.append(commands.Record(told, crash=True))
-        self._wanted_anyway = self.rules.eager and self._may_start
+        self.crashes += 1
+        self._count_failure(now)
+        if self.rules.eager and self._may_start:
+            self._wanted_anyway = True
+
+    def _count_failure(self, now: float) -> None:
+        self._fails.failed(now)
+        if self._fails.is_open(now):
+            self.holds.add(Hold.FAILED)
+            self._wanted_anyway = False
 
     def _report(self, row: Row, now: float, *, status: int | None = None, last_output: str = "") -> Report:
         assert row.failure is not None
@@ -455,6 +516,73 @@ class Lifecycle:
         )
 
     # ---------------------------------------------------------------------------------------------------
+    # Recycling: whoever is obsolete is replaced, one at a time, the new one first
+
+    def _recycle(self, event: events.Recycle) -> None:
+        for row in self.rows:
+            named = not event.generations or row.generation in event.generations
+            if named and row.generation and row.state in (State.STARTING, State.READY):
+                row.obsolete = row.obsolete or event.why
+                self.recycling = True
+
+    def _next_obsolete(self) -> Row | None:
+        """The row that is replaced next: when nothing is being started, and nobody has a second one beside it."""
+        crowded = len({row.place for row in self.rows}) < len(self.rows)
+        if crowded or any(row.state is State.STARTING for row in self.rows):
+            return None
+        return next((row for row in self.rows if row.obsolete and row.state is State.READY), None)
+
+    def _retire_without_overlap(self, now: float) -> None:
+        """`overlap = false`: the old one goes first, and requests wait."""
+        complete = len(self.rows) == self.rules.processes
+        if self.rules.overlap or not self._may_start or not complete or now < self._fails.pause_until:
+            return
+        old = self._next_obsolete()
+        if old is not None:
+            self._stop(old, now, Cause.RECYCLED)
+            self._wanted_anyway = True
+
+    def _give_up_recycle(self, told: Report | None, why: str = "start-failed") -> None:
+        """What runs stays as it is."""
+        if self.recycling:
+            self.recycling = False
+            for row in self.rows:
+                row.obsolete = ""
+            self._out.append(commands.RecycleEnded(why, told))
+
+    def _end_recycle(self) -> None:
+        if not self.recycling:
+            return
+        old = [row for row in self.rows if row.obsolete and row.state in (State.STARTING, State.READY)]
+        if not self._may_run:
+            self._give_up_recycle(None, self._refusal or "ending")
+        elif not old and (self.state is State.READY or not (self.rows or self._wanted_anyway)):
+            self.recycling = False
+            self._out.append(commands.RecycleEnded("", None))
+
+    def _idle(self, now: float) -> None:
+        if all(row.state is State.READY or row.leaves for row in self.rows) and not self._askers:
+            for row in list(self.rows):
+                self._stop(row, now)
+
+    def _unwell(self, generation: int, summary: str, now: float) -> None:
+        """It is to be replaced; meanwhile others of the app are preferred to it."""
+        row = self.row(generation)
+        if row is None or row.state is not State.READY or row.obsolete:
+            return
+        row.healthy = False
+        row.obsolete = row.obsolete or "unwell"
+        self.recycling = True
+        failure = journey.unwell(summary)
+        told = journey.report(row.journey, failure, now, generation=row.generation, pid=row.pid)
+        self._out.append(commands.Ailing(told))
+
+    def _well(self, generation: int) -> None:
+        row = self.row(generation)
+        if row is not None:
+            row.healthy = True
+
+    # ---------------------------------------------------------------------------------------------------
     # Stopping: drained, shutdown message, SIGTERM, SIGKILL
 
     def _hold(self, hold: Hold, now: float) -> None:
@@ -462,18 +590,24 @@ class Lifecycle:
         self._wanted_anyway = False
         self._refuse(self._refusal)
 
-    def _stop(self, row: Row, now: float) -> None:
+    def _stop(self, row: Row, now: float, cause: Cause = Cause.STOP) -> None:
         match row.state:
             case State.READY:
-                self._move(row, Cause.STOP, now)
-                row.drain_due = now + self.rules.drain_limit
-                self._out.append(commands.Drain(row.generation))
+                self._drain(row, cause, now)
+            case State.STARTING if row.was_ready:
+                row.start_due = None
+                self._drain(row, Cause.STOP_AFTER_USE, now)
             case State.STARTING:
                 row.start_due = None
                 self._move(row, Cause.STOP, now)
                 self._begin_stop(row, now)
             case _:
                 pass  # it is on its way out
+
+    def _drain(self, row: Row, cause: Cause, now: float) -> None:
+        self._move(row, cause, now)
+        row.drain_due = now + self.rules.drain_limit
+        self._out.append(commands.Drain(row.generation))
 
     def _begin_stop(self, row: Row, now: float) -> None:
         row.drain_due = None
@@ -531,7 +665,9 @@ class Lifecycle:
 
     def _publish(self) -> None:
         routes = tuple(
-            commands.Route(row.generation, bool(row.guarded)) for row in self.rows if row.state is State.READY
+            commands.Route(row.generation, bool(row.guarded), row.healthy)
+            for row in self.rows
+            if row.state is State.READY
         )
         view = commands.Publish(self.state, routes, self._refusal)
         if view != self._published:
@@ -541,9 +677,11 @@ class Lifecycle:
     @property
     def _refusal(self) -> str:
         """Why whoever asks now is refused; "" if not."""
-        for hold in (Hold.OFFLINE, Hold.STOPPED, Hold.FAILED):
+        for hold in (Hold.OFFLINE, Hold.STOPPED):
             if hold in self.holds:
                 return hold
+        if Hold.FAILED in self.holds and self.state not in (State.READY, State.STARTING):
+            return Hold.FAILED
         return "ending" if self.ending is not None and self.state is not State.READY else ""
 
     def _release(self) -> None:

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,12 +37,19 @@ ENDING: Final = "Portico is shutting down."
 
 
 class ManagedApp(ManagedProcess):
-    """One slot of one app. `current` is its generation while a process runs, else None."""
+    """One process of one app. `current` is its generation while it runs, else None.
 
-    def __init__(self, context: Context, process: Any, app: AppSettings, slot: int) -> None:
+    `place`: which of the app's processes it is, 0 … `processes` - 1; `seat`: the name of that place in supervisord;
+    `slot`: which of the two slots of the place it was started in last, place or place + `processes`.
+    """
+
+    def __init__(self, context: Context, process: Any, app: AppSettings, slot: int, seat: str = "") -> None:
         super().__init__(context, process)
         self.app = app
         self.slot = slot
+        self.place = slot % app.processes
+        self.seat = seat or process.config.name
+        self.on_end: Callable[[ManagedApp], None] = _nothing
         self.current: messages.Spawned | None = None
         self._asked = False
         self._admin_stop = process.stop
@@ -55,6 +62,12 @@ class ManagedApp(ManagedProcess):
         config.stopwaitsecs = app.shutdown_time_limit
         config.stdout_logfile = None
         self._minted: messages.Spawned | None = None
+
+    @property
+    def has_its_name(self) -> bool:
+        """Nobody else stands in its place, or goes: it is the one that supervisord calls by the place's name."""
+        name: str = self.process.config.name
+        return name == self.seat
 
     # ----------------------------------------------------------------------------------------------------------
     # Orders of the keeper
@@ -175,6 +188,8 @@ class ManagedApp(ManagedProcess):
         self.context.log.warning("app.not-spawned", app=self.app.name, slot=self.slot, why=sentence)
         if self._asked or self.context.options.mood < SupervisorStates.RUNNING or self.process.pid:
             self.context.send(messages.SpawnFailed(app=self.app.name, slot=self.slot, sentence=sentence))
+        if not self.alive:
+            self.on_end(self)
 
     def _open_log(self, pid: int, started: float) -> tuple[Sink | None, str]:
         """Where the output goes, and the path of it. A log that cannot be made is a warning."""
@@ -221,10 +236,15 @@ class ManagedApp(ManagedProcess):
                 at=time.time(),
             )
         )
+        self.on_end(self)
 
     @property
     def gone(self) -> bool:
         return self.state in STOPPED_STATES
+
+
+def _nothing(app: ManagedApp) -> None:
+    """Nobody has to be told."""
 
 
 def launch_order(app: AppSettings, minted: messages.Spawned, shim: Path | None) -> launch.Order:
@@ -251,7 +271,13 @@ def launch_order(app: AppSettings, minted: messages.Spawned, shim: Path | None) 
 
 def launch_command(name: str) -> list[str]:
     """The argv of an app's section in supervisord.conf."""
-    return [sys.executable, "-I", "-S", str(Path(launch.__file__).resolve().with_name("launch_main.py")), name]
+    return [
+        sys.executable,
+        "-I",
+        "-S",
+        str(Path(launch.__file__).resolve().with_name("launch_main.py")),
+        name,
+    ]
 
 
 def free_port(host: str, taken: Collection[int]) -> int:

@@ -188,6 +188,7 @@ class Recycle:
         current.new.restarts = True
         current.new.on_end = None
         self._context.memory.workers[new.pid] = current.new.name
+        self._context.send(messages.WorkerSpawned(process=current.new.name, pid=new.pid))
         self._context.log.info("worker.replaced", worker=current.new.name, pid=new.pid, old=old.pid)
         current.old.on_end = self._old_ended
         current.old.restarts = False

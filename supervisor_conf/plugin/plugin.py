@@ -19,6 +19,7 @@ from supervisor_conf.plugin.front import ManagedWorker, Recycle
 from supervisor_conf.plugin.keeper import ManagedKeeper
 from supervisor_conf.plugin.shutdown import Shutdown
 from supervisor_conf.plugin.spawn import ManagedProcess
+from supervisor_conf.plugin.twins import Twins
 
 KEEPER: Final = "portico-keeper"
 FRONT: Final = "portico-front"
@@ -32,6 +33,7 @@ class Plugin:
         self._managed: dict[int, ManagedProcess] = {}  # by id of the Subprocess, which the value keeps alive
         self._apps = {app.name: app for app in context.settings.apps}
         self._shutdown = Shutdown(context, self.managed)
+        self._twins = Twins(context, self._apps_of, self._manage_beside, self._forget)
         self._recycle: Recycle | None = None
         self._announced = False
 
@@ -89,7 +91,18 @@ class Plugin:
         if app is None:
             return None
         name = process.config.name
-        return ManagedApp(self.context, process, app, int(name) if name.isdigit() and name != group else slot)
+        made = ManagedApp(self.context, process, app, int(name) if name.isdigit() and name != group else slot)
+        made.on_end = self._twins.ended
+        return made
+
+    def _manage_beside(self, process: Any, named: ManagedApp, slot: int) -> ManagedApp:
+        made = ManagedApp(self.context, process, named.app, slot, named.seat)
+        made.on_end = self._twins.ended
+        self._managed[id(process)] = made
+        return made
+
+    def _forget(self, app: ManagedApp) -> None:
+        self._managed.pop(id(app.process), None)
 
     def _manage_twin(self, process: Any) -> ManagedWorker:
         made = ManagedWorker(self.context, process)
@@ -107,7 +120,8 @@ class Plugin:
         group = self.context.supervisord.process_groups.get(name)
         if group is None:
             return None
-        return next((app for app in self._apps_of(group) if app.slot == slot), None)
+        found = [app for app in self._apps_of(group) if app.slot == slot]
+        return max(found, key=lambda app: app.alive, default=None)
 
     # ----------------------------------------------------------------------------------------------------------
     # What supervisord tells
@@ -161,6 +175,10 @@ class Plugin:
         match order:
             case messages.Start(app=name, slot=slot):
                 self._start(name, slot)
+            case messages.Promote(app=name, slot=slot, generation=generation):
+                app = self._find_app(name, slot)
+                if app is not None and app.current is not None and app.current.generation == generation:
+                    self._twins.promote(app)
             case messages.Signal(app=name, slot=slot, generation=generation, signal=number):
                 if (app := self._find_app(name, slot)) is not None:
                     app.signal(generation, number)
@@ -190,7 +208,8 @@ class Plugin:
                 self.context.log.warning("keeper.unknown-order", kind=type(order).__name__)
 
     def _start(self, name: str, slot: int) -> None:
-        app = self._find_app(name, slot)
+        group = self.context.supervisord.process_groups.get(name)
+        app = None if group is None else self._twins.for_start(group, slot)
         if app is None:
             sentence = f"supervisord has no process for slot {slot} of {name}."
             self.send(messages.SpawnFailed(app=name, slot=slot, sentence=sentence))

@@ -13,7 +13,7 @@ from supervisor_conf.control.codec import Decoder, encode
 
 PAGE = (Path(__file__).parents[3] / "docs" / "control-protocol.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"\*\*(\w+)\*\*\. [^\n]*\n\n```json\n(.*?)\n```", PAGE, re.DOTALL)
-VALUES = {"Route", "Step", "Report", "Refusal", "RequestLine"}  # carried by messages
+VALUES = {"Route", "Step", "Report", "Refusal", "RequestLine", "Served"}  # carried by messages
 
 
 @pytest.mark.parametrize(

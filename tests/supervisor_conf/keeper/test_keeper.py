@@ -60,7 +60,9 @@ def failure(worker: WorkerPeer) -> Report:
 
 def test_a_start_on_request_is_probed_published_and_asked_whether_it_is_guarded(keeper: MakePeer) -> None:
     with keeper(server()) as peer, worker_of(peer) as worker:
-        assert worker.heard.wait_for(AppRoutes) == AppRoutes("shop", "STOPPED", queue_share=share(peer))
+        assert worker.heard.wait_for(AppRoutes) == AppRoutes(
+            "shop", "STOPPED", queue_share=peer.settings.apps[0].queue_limit, retry_after=5
+        )
         assert peer.said.wait_for(messages.FrontReady).pid == os.getpid()
         worker.say(messages.Need("shop"))
         route = ready(worker)
@@ -72,10 +74,6 @@ def test_a_start_on_request_is_probed_published_and_asked_whether_it_is_guarded(
         status, _ = order(peer, "status")
         assert "guarded" in status.text
         assert spawned.token not in status.text
-
-
-def share(peer: LinkPeer) -> int:
-    return -(-peer.settings.apps[0].queue_limit // peer.settings.front.workers)
 
 
 def test_two_workers_that_ask_get_one_start(keeper: MakePeer) -> None:
@@ -297,7 +295,7 @@ def test_app_stop_drains_sends_the_message_and_holds(keeper: MakePeer, run_direc
             assert refusal.refusal is not None
             assert (refusal.refusal.status, refusal.refusal.why) == (503, "stopped")
             assert peer.running  # it is not touched before its requests are through
-            worker.say(messages.Drained("shop", route.generation))
+            worker.say(messages.Drained("shop", route.generation, refusal.serial))
             assert operator.heard.wait_for(Done) == Done(0, "shop: stopped")
         assert not peer.said.all(messages.Signal)  # a polite app needs none
         assert "shutdown message /iisintegration shutdown" in peer.output()
@@ -452,7 +450,8 @@ def test_status_as_json_is_the_same_twice_and_has_no_token(keeper: MakePeer) -> 
         (("start",), 2),
         (("nonsense",), 2),
         (("offline", "shop"), 1),
-        (("recycle", "shop"), 1),
+        (("recycle", "shop"), 0),
+        (("reset", "shop"), 0),
         (("why", "shop"), 0),
     ],
 )

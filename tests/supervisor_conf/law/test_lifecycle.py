@@ -11,7 +11,8 @@ import pytest
 from supervisor_conf.law import commands, events
 from supervisor_conf.law.commands import State
 from supervisor_conf.law.events import EndStage, Hold
-from supervisor_conf.law.lifecycle import START_ATTEMPTS, SUSPECT_LIMIT, TRANSITIONS, Lifecycle, Rules
+from supervisor_conf.law.lifecycle import START_ATTEMPTS, SUSPECT_LIMIT, Lifecycle
+from supervisor_conf.law.rows import TRANSITIONS, Rules
 
 ADDRESS = "127.0.0.1:23456"
 
@@ -146,10 +147,16 @@ def test_no_time_to_shut_down_is_sigkill_at_once() -> None:
 
 
 def test_who_asks_while_the_old_one_stops_gets_the_next_one() -> None:
-    story = Story().ready(guarded=False)
+    story = Story(overlap=False).ready(guarded=False)
     story.tell(events.Held(Hold.STOPPED), events.Drained(1), events.Lifted(Hold.STOPPED))
     assert "Spawn" not in kinds(story.tell(events.Wanted(7)))
     assert "Spawn" in kinds(story.exited(15))
+
+
+def test_who_asks_while_the_old_one_stops_need_not_wait_for_its_end() -> None:
+    story = Story().ready(guarded=False)
+    story.tell(events.Held(Hold.STOPPED), events.Drained(1), events.Lifted(Hold.STOPPED))
+    assert commands.Spawn(1) in story.tell(events.Wanted(7))
 
 
 def test_a_stop_while_supervisord_is_still_forking_signals_as_soon_as_it_can() -> None:

@@ -1,8 +1,10 @@
-"""The law's properties hold for any sequence of events, with a supervisord that may be slow or refuse."""
+"""The law's properties hold for any sequence of events, with a supervisord that may be slow or refuse, and a keeper
+that may be killed between any two of them."""
 
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -20,7 +22,9 @@ from hypothesis.stateful import (
 from supervisor_conf.law import commands, events
 from supervisor_conf.law.commands import State
 from supervisor_conf.law.events import EndStage, Hold
-from supervisor_conf.law.lifecycle import Lifecycle, Rules
+from supervisor_conf.law.lifecycle import Lifecycle
+from supervisor_conf.law.past import read_past
+from supervisor_conf.law.rows import Cause, Rules
 
 
 class LifecycleMachine(RuleBasedStateMachine):
@@ -29,21 +33,17 @@ class LifecycleMachine(RuleBasedStateMachine):
     running = Bundle("running")  # generations that were spawned (they may have exited since)
 
     @initialize(
-        processes=st.integers(1, 2),
+        processes=st.integers(1, 3),
         eager=st.booleans(),
         require_pairing=st.booleans(),
         shutdown_time_limit=st.sampled_from([0.0, 10.0]),
+        overlap=st.booleans(),
+        rapid_fails_per_minute=st.sampled_from([0, 1, 3, 10]),
     )
-    def begin(self, processes: int, eager: bool, require_pairing: bool, shutdown_time_limit: float) -> None:
-        self.law = Lifecycle(
-            Rules(
-                "shop",
-                processes=processes,
-                eager=eager,
-                require_pairing=require_pairing,
-                shutdown_time_limit=shutdown_time_limit,
-            )
-        )
+    def begin(self, processes: int, **rules: Any) -> None:
+        self.rules = Rules("shop", processes=processes, **rules)
+        self.processes = processes
+        self.law = Lifecycle(self.rules)
         self.now = 0.0
         self.next_generation = 1
         self.next_asker = 1
@@ -53,7 +53,20 @@ class LifecycleMachine(RuleBasedStateMachine):
         self.ours: set[int] = set()
         self.killed: set[int] = set()
         self.routes: tuple[int, ...] = ()
-        self.may_start = True
+        self.refusal = ""
+        self.held: set[Hold] = set()
+        self.ending: EndStage | None = None
+        self.failures: list[float] = []
+        self.recycle_ends = 0
+
+    @property
+    def may_start(self) -> bool:
+        """What the law may do, judged by what it was told and by the failures it has reported."""
+        lately = [moment for moment in self.failures if moment > self.now - 60.0]
+        return not self.held and self.ending is None and len(lately) <= self.rules.rapid_fails_per_minute
+
+    def place(self, slot: int) -> int:
+        return slot % self.processes
 
     # ---- the one door to the law: every command is judged here
 
@@ -64,6 +77,10 @@ class LifecycleMachine(RuleBasedStateMachine):
                     assert self.may_start, f"started under {self.law.holds}, {self.law.ending}"
                     assert slot not in self.starting, "two starts of one slot at once"
                     assert slot not in self.alive.values(), "a slot was started while its process lives"
+                    assert 0 <= slot < 2 * self.processes
+                    if not self.rules.overlap:
+                        beside = {self.place(one) for one in (*self.alive.values(), *self.starting)}
+                        assert self.place(slot) not in beside, "two at once where one must be alone"
                     self.starting.add(slot)
                 case commands.Release(askers):
                     assert self.routes, "released without a route"
@@ -71,7 +88,20 @@ class LifecycleMachine(RuleBasedStateMachine):
                 case commands.Refuse(askers, why):
                     assert why
                     self.settle(askers)
-                case commands.Publish(routes=routes):
+                case commands.Record(crash=crash, again=again):
+                    if crash or not again:
+                        self.failures.append(self.now)
+                case commands.Moved(slot, generation, because=Cause.RECYCLED) if self.rules.overlap:
+                    better = [row.generation for row in self.law.rows if row.place == self.place(slot)]
+                    assert max(better) > generation, "withdrawn before its successor was there"
+                case commands.Promote(slot, generation):
+                    assert self.alive[generation] == slot
+                case commands.RecycleEnded():
+                    assert not self.law.recycling
+                    self.recycle_ends += 1
+                case commands.Publish(routes=routes, refusal=refusal):
+                    self.refusal = refusal
+                    assert not (refusal and routes), "refused though something could serve"
                     self.routes = tuple(route.generation for route in routes)
                     assert set(self.routes) <= self.ours, "a route to a listener that was not seen to be ours"
                     assert set(self.routes) <= set(self.alive), "a route to a process that has exited"
@@ -96,8 +126,9 @@ class LifecycleMachine(RuleBasedStateMachine):
     def exit(self, generation: int, status: int, administrative: bool = False) -> None:
         del self.alive[generation]
         self.ours.discard(generation)
-        if administrative and (row := self.law.row(generation)) is not None:
-            self.may_start = self.may_start and row.state not in (State.STARTING, State.READY)
+        row = self.law.row(generation)
+        if administrative and row is not None and row.state in (State.STARTING, State.READY):
+            self.held.add(Hold.STOPPED)
         self.tell(events.Exited(generation, status, "last words", administrative))
 
     # ---- workers and operators
@@ -122,26 +153,60 @@ class LifecycleMachine(RuleBasedStateMachine):
     def want_always(self) -> None:
         self.tell(events.WantedAlways())
 
-    @rule(hold=st.sampled_from(Hold))
+    @rule(hold=st.sampled_from([Hold.STOPPED, Hold.OFFLINE]))
     def hold(self, hold: Hold) -> None:
-        self.may_start = False
+        self.held.add(hold)
         self.tell(events.Held(hold))
 
-    @rule()
-    def supervisorctl_stop(self) -> None:
-        self.may_start = False
-        self.tell(events.Held(Hold.STOPPED, already_signalled=True))
+    @rule(data=st.data())
+    def supervisorctl_stop(self, data: st.DataObject) -> None:
+        self.held.add(Hold.STOPPED)
+        slot = data.draw(st.sampled_from([None, *sorted(self.alive.values())]))
+        self.tell(events.Held(Hold.STOPPED, already_signalled=True, slot=slot))
 
     @rule(hold=st.sampled_from(Hold))
     def lift(self, hold: Hold) -> None:
-        self.may_start = self.law.ending is None and not (self.law.holds - {hold})
+        self.held.discard(hold)
+        if hold is Hold.FAILED:
+            self.failures.clear()
         self.tell(events.Lifted(hold))
 
-    @precondition(lambda self: self.law.ending is None)
+    @precondition(lambda self: self.ending is None)
     @rule(stage=st.sampled_from(EndStage))
     def end(self, stage: EndStage) -> None:
-        self.may_start = False
+        self.ending = stage
         self.tell(events.Ending(stage))
+
+    @rule(data=st.data())
+    def recycle(self, data: st.DataObject) -> None:
+        some = data.draw(st.sets(st.sampled_from(sorted(self.alive)))) if self.alive else set()
+        self.tell(events.Recycle("app recycle", tuple(sorted(some))))
+
+    @rule()
+    def idle(self) -> None:
+        self.tell(events.Idle())
+
+    # ---- the keeper
+
+    @rule(target=running, data=st.data())
+    def keeper_dies(self, data: st.DataObject) -> object:
+        """Whatever it had asked for is done or not; the next one is told what runs."""
+        past = read_past(self.law.past.to_text())
+        forked = [self.fork(slot) for slot in sorted(self.starting) if data.draw(st.booleans())]
+        self.starting.clear()
+        self.waiting.clear()  # workers ask again
+        self.ours.clear()
+        self.routes = ()
+        self.law = Lifecycle(self.rules)
+        self.law.resume(past, self.now)
+        for hold in sorted(self.held):
+            self.tell(events.Held(hold))
+        if self.ending is not None:
+            self.tell(events.Ending(self.ending))
+        for generation, slot in sorted(self.alive.items()):
+            known = generation in past.ready, past.why_obsolete(generation)
+            self.tell(events.Found(slot, generation, 1000 + generation, "127.0.0.1:2", *known))
+        return multiple(*forked)
 
     # ---- supervisord
 
@@ -154,20 +219,14 @@ class LifecycleMachine(RuleBasedStateMachine):
 
     @rule(target=running, data=st.data())
     def supervisorctl_start(self, data: st.DataObject) -> object:
-        free = set(range(self.law.rules.processes)) - set(self.alive.values()) - self.starting
+        busy = {self.place(slot) for slot in self.alive.values()}
+        slots = range((1 + self.rules.overlap) * self.processes)
+        free = [slot for slot in slots if self.place(slot) not in busy and slot not in self.starting]
         if not free:
             return multiple()
-        self.may_start = self.law.ending is None and Hold.OFFLINE not in self.law.holds
-        return self.spawn(data.draw(st.sampled_from(sorted(free))), asked=False)
-
-    @precondition(lambda self: not self.law.rows)
-    @rule(target=running)
-    def found_by_a_new_keeper(self) -> object:
-        if self.alive or self.starting:
-            return multiple()
-        generation = self.fork(0)
-        self.tell(events.Found(0, generation, 1000 + generation, "127.0.0.1:2"))
-        return generation
+        self.held.discard(Hold.STOPPED)
+        self.failures.clear()
+        return self.spawn(data.draw(st.sampled_from(free)), asked=False)
 
     def spawn(self, slot: int, asked: bool) -> int:
         generation = self.fork(slot)
@@ -220,6 +279,10 @@ class LifecycleMachine(RuleBasedStateMachine):
             self.ours.discard(generation)
         self.tell(events.Suspected(generation))
 
+    @rule(generation=running, well=st.booleans())
+    def health(self, generation: int, well: bool) -> None:
+        self.tell(events.Well(generation) if well else events.Unwell(generation, "GET /health answered 500."))
+
     @rule(generation=running)
     def drained(self, generation: int) -> None:
         self.tell(events.Drained(generation))
@@ -230,7 +293,7 @@ class LifecycleMachine(RuleBasedStateMachine):
 
     # ---- time
 
-    @rule(seconds=st.sampled_from([0.0, 0.5, 1.0, 5.0, 10.0, 30.0, 120.0]))
+    @rule(seconds=st.sampled_from([0.0, 0.05, 0.5, 1.0, 5.0, 10.0, 30.0, 120.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
         self.tell(events.TimePassed())
@@ -247,7 +310,25 @@ class LifecycleMachine(RuleBasedStateMachine):
         assert self.law.waiting == len(self.waiting)
         if self.waiting:
             assert self.law.state is not State.READY
-            assert self.law.rows, "somebody waits and nothing is under way"
+            assert not self.refusal
+            assert self.law.rows or self.law.due is not None, "somebody waits and nothing is under way"
+
+    @invariant()
+    def what_is_obsolete_is_being_replaced(self) -> None:
+        assert self.law.recycling or not any(row.obsolete for row in self.law.rows)
+
+    @invariant()
+    def an_app_that_serves_has_all_its_processes_or_a_reason(self) -> None:
+        if State.READY not in {row.state for row in self.law.rows} or not self.may_start:
+            return
+        stay = {row.place for row in self.law.rows if not row.leaves}
+        delayed = self.law.due is not None
+        assert len(stay) == self.processes or delayed, self.law.rows
+
+    @invariant()
+    def of_two_in_one_place_only_one_is_ready(self) -> None:
+        ready = [row.place for row in self.law.rows if row.state is State.READY]
+        assert len(ready) == len(set(ready))
 
     @invariant()
     def routes_are_what_is_ready(self) -> None:
@@ -260,9 +341,9 @@ class LifecycleMachine(RuleBasedStateMachine):
 
     def everything_ends_by_time_alone(self) -> None:
         """However things stand: an end asked for now comes, with a process that only SIGKILL impresses."""
-        self.may_start = False
+        self.ending = EndStage.APPS
         self.tell(events.Ending(EndStage.APPS))
-        for _ in range(20):
+        for _ in range(60):
             if not self.law.rows:
                 break
             due = self.law.due
