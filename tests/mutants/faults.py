@@ -98,7 +98,7 @@ FAULTS = (
     Fault("proxy/peer.py", 'if request.method == b"HEAD" or response.status < 200', "if response.status < 200",
           "the answer to HEAD waits for a body", PEER),
     Fault("proxy/peer.py", "response.status in (204, 304)", "response.status in (204,)", "304 waits for a body", PEER),
-    Fault("proxy/peer.py", "        if left is not None and left <= 0:\n            raise TimedOut\n", "",
+    Fault("proxy/peer.py", "left = None if give_up is None else give_up - stream.now()", "left = timeout",
           "slowloris", PEER),
     # forward.py: retries
     Fault("proxy/forward.py", "if self.reused and self.request.method in REPEATABLE and", "if self.request.method in REPEATABLE and",

@@ -129,3 +129,45 @@ def test_an_upload_that_breaks_off_leaves_the_next_visitor_unharmed(
             received += data
         sending.join()
         assert received.startswith(b"HTTP/1.1 200 ")
+
+
+LONG = 2_000_000
+
+
+def test_after_a_long_upload_a_client_that_goes_is_still_noticed(tmp_path: Path) -> None:
+    taken, gone = threading.Event(), threading.Event()
+
+    def script(app: AppSide) -> None:
+        app.head()
+        assert app.exactly(LONG) == bytes(LONG)
+        taken.set()
+        assert app.is_ended()
+        gone.set()
+
+    with worker_process(tmp_path) as worker, raw_app(script) as app:
+        worker.publish(app.port)
+        with worker.connect() as visitor:
+            visitor.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % LONG + bytes(LONG))
+            assert taken.wait(20)
+        assert gone.wait(20)
+
+
+def test_after_a_long_answer_an_app_that_ends_its_idle_connection_is_still_noticed(tmp_path: Path) -> None:
+    gone = threading.Event()
+
+    def script(app: AppSide) -> None:
+        app.head()
+        app.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % LONG + bytes(LONG))
+        app.socket.shutdown(socket.SHUT_WR)
+        assert app.is_ended()
+        gone.set()
+
+    with worker_process(tmp_path) as worker, raw_app(script) as app, worker.connect() as visitor:
+        worker.publish(app.port)
+        visitor.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        left = LONG
+        while left > 0:
+            data = visitor.recv(1 << 20)
+            assert data
+            left -= len(data)
+        assert gone.wait(20)

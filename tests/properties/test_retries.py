@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from supervisor_conf.control.messages import Bad, Need
@@ -45,6 +45,14 @@ def asked(app: MemorySocket) -> bytes:
     reset=st.booleans(),
     reused=st.booleans(),
 )
+@example(b"GET", Coding.NONE, 1, b"", False, True)
+@example(b"GET", Coding.NONE, 1, b"", False, False)
+@example(b"GET", Coding.NONE, 1, b"HTTP/1.1 100 Continue\r\n\r\n", False, True)
+@example(b"GET", Coding.NONE, 1, b"H", True, True)
+@example(b"GET", Coding.LENGTH, 1, b"", False, True)
+@example(b"GET", Coding.CHUNKED, 1, b"", False, True)
+@example(b"POST", Coding.NONE, 1, b"", False, True)
+@example(b"get", Coding.NONE, 1, b"", False, True)
 def test_only_a_safe_request_without_body_on_a_connection_used_before_without_a_byte_of_answer_is_sent_again(
     method: bytes, coding: Coding, size: int, said: bytes, reset: bool, reused: bool
 ) -> None:
@@ -101,6 +109,27 @@ def test_a_repeated_request_is_repeated_once() -> None:
         front.settle()
         assert len(front.apps) == 2
         assert visitor.recv_all().startswith(b"HTTP/1.1 502 ")
+
+
+def test_a_repetition_takes_a_new_connection_not_another_idle_one() -> None:
+    with memory_front() as front:
+        front.publish(1)
+        visitors = [front.visit(), front.visit()]
+        for visitor in visitors:
+            visitor.send(b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n")
+            front.settle()
+        for app in front.apps:
+            app.recv_all()
+            app.send(OK)
+        front.settle()
+        assert len(front.apps) == 2
+        visitors[0].send(b"GET /again HTTP/1.1\r\nHost: a\r\n\r\n")
+        front.settle()
+        taken = next(app for app in front.apps if app.can_read())
+        taken.recv_all()
+        taken.close()
+        front.settle()
+        assert b"/again" in front.apps[2].recv_all()
 
 
 @pytest.mark.parametrize("when", ["before", "unnoticed"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gevent
 import pytest
 
-from proxy.streams import READ_AHEAD_LIMIT, Deadlines, Stream, StreamClosed, TimedOut
+from proxy.streams import READ_AHEAD_LIMIT, TURNS, Deadlines, Stream, StreamClosed, TimedOut
 from tests.kit.memory import MemoryLoop, MemorySocket, Watcher
 
 
@@ -95,6 +95,27 @@ def test_a_stalled_writer_costs_no_callback_and_goes_on(end: End) -> None:
     sending.get(block=False)
     assert got == b"0123456789" * 3
     assert end.stream.sent == 30
+
+
+def test_a_reader_that_finds_bytes_every_time_lets_the_others_run(end: End) -> None:
+    others = 0
+
+    def other() -> None:
+        nonlocal others
+        for _ in range(1000):
+            others += 1
+            gevent.sleep(0)
+
+    def reader() -> int:
+        for _ in range(100):
+            end.far.send(b"x")  # always there
+            end.stream.recv(None, eager=True)
+        return others
+
+    beside = gevent.spawn(other)
+    reading = end.spawn(reader)
+    assert reading.get(block=False) >= 100 // TURNS
+    beside.kill()
 
 
 # ------------------------------------------------------------------------------------------------------------
