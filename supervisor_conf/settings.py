@@ -102,8 +102,8 @@ class Settings:
 def load_settings(path: Path, environ: Mapping[str, str], listen: Sequence[str] = ()) -> Settings:
     """The settings of a configuration file; `listen` (addresses) takes the place of `[front] listen`.
 
-    Reads the file and nothing else of this machine (but how many cores «auto» means). Raises InvalidSettings
-    with every error of the file.
+    Reads the file and nothing else of this machine (but how many cores «auto» means, and whether the program of
+    a web.config is in its folder). Raises InvalidSettings with every error of the file.
     """
     if webconfig.is_web_config(path):
         return _load_web_config(path, environ, listen)

@@ -20,6 +20,7 @@ REQUEST_LIMITS = "requestLimits"
 
 # What Visual Studio once wrote at the root, and IIS passes over.
 _OLD_NAMESPACE = "http://schemas.microsoft.com/.NetConfiguration/v2.0"
+_WORTH_A_GUESS = 50  # errors: to look for the nearest name takes its time
 _THIS_APP = ("", ".", "./")
 _LOCATION = ("path", "inheritInChildApplications", "allowOverride", "overrideMode")
 _LOCKS = (
@@ -78,7 +79,7 @@ class Notes:
                 expected = "no names with a prefix: a transform is applied before the file is used"
                 self.refuse(attribute.place, f"the attribute {name}", expected)
             elif name not in known and name not in besides:
-                near = nearest(name, known)
+                near = nearest(name, known) if len(self._errors) < _WORTH_A_GUESS else ""
                 expected = f"a known attribute, perhaps {near}" if near else _one_of(known)
                 self.refuse(attribute.place, "an unknown attribute", expected)
         self.check_text(element)

@@ -65,7 +65,7 @@ def expand(text: str, variables: Variables, *, port: bool = False) -> Expanded:
         done.append(value)
         roots += [value] if value.startswith("/") else []
         at = end + 1
-    return Expanded("".join([*done, text[at:]]), tuple(dict.fromkeys(unset)), tuple(roots))
+    return Expanded("".join([*done, text[at:]]), tuple(dict.fromkeys(unset)), tuple(dict.fromkeys(roots)))
 
 
 def split(command_line: str) -> list[str]:

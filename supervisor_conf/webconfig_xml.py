@@ -15,7 +15,9 @@ from xml.parsers import expat
 LARGEST = 250 * 1024
 """Bytes; as IIS has it (MaxWebConfigFileSizeInKB)."""
 
-DEEPEST = 64
+DEEPEST = 24
+LONGEST_NAME = 100
+"""Both only so that no file, however made, costs more than a moment; those of IIS stay far below."""
 
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -24,7 +26,7 @@ _BYTE_ORDER_MARKS = (
 )
 _ENCODINGS = ("utf-8", "us-ascii", "iso-8859-1", "windows-1252")
 _DECLARED = re.compile(rb"""<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
-_ATTRIBUTE = re.compile(rb"""([^\s=<>"'/]+)\s*=\s*(?:"[^"]*"|'[^']*')""")
+_ATTRIBUTE = re.compile(rb"""\s+([^\s=<>"'/]+)\s*=\s*(?:"[^"]*"|'[^']*')""")
 
 
 class Unreadable(Exception):
@@ -139,8 +141,10 @@ class _Builder:
     def _start(self, name: str, names_and_values: Sequence[str]) -> None:
         if len(self._open) >= DEEPEST:
             raise Unreadable("elements within elements", f"at most {DEEPEST} levels of them", self._line)
+        if len(name) > LONGEST_NAME:
+            raise Unreadable("a longer name", f"names of at most {LONGEST_NAME} characters", self._line)
         path = f"{self._open[-1].place.path}/{name}" if self._open else name
-        lines = self._lines_of_attributes()
+        lines = self._lines_of_attributes(name)
         attributes = {
             key: Attribute(value, Place(f"{path}/@{key}", lines.get(key, self._line)))
             for key, value in zip(names_and_values[::2], names_and_values[1::2], strict=True)
@@ -159,26 +163,14 @@ class _Builder:
         if text.strip():
             self._open[-1].texts.append(self._line)
 
-    def _lines_of_attributes(self) -> dict[str, int]:
+    def _lines_of_attributes(self, name: str) -> dict[str, int]:
         """expat tells the line of a tag; its attributes may stand on lines of their own."""
         lines: dict[str, int] = {}
-        at, line = self._parser.CurrentByteIndex, self._line
-        while found := _ATTRIBUTE.search(self._content, at, self._end_of_tag(at)):
-            line += self._content.count(b"\n", at, found.start())
-            lines[found.group(1).decode("utf-8")] = line
-            line += self._content.count(b"\n", found.start(), found.end())
+        line = self._line
+        at = self._parser.CurrentByteIndex + len("<") + len(name.encode())
+        while found := _ATTRIBUTE.match(self._content, at):
+            line += self._content.count(b"\n", at, found.start(1))
+            lines[found.group(1).decode()] = line
+            line += self._content.count(b"\n", found.start(1), found.end())
             at = found.end()
         return lines
-
-    def _end_of_tag(self, at: int) -> int:
-        """A `>` inside of a value ends nothing."""
-        quote = b""
-        for position in range(at, len(self._content)):
-            char = self._content[position : position + 1]
-            if quote:
-                quote = b"" if char == quote else quote
-            elif char in (b'"', b"'"):
-                quote = char
-            elif char == b">":
-                return position
-        return len(self._content)

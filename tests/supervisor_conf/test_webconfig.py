@@ -601,6 +601,28 @@ def is_settings_or_errors(content: bytes, folder: Path) -> None:
     assert found is None or from_json(to_json(found)) == found
 
 
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "<x/>" * 60_000,
+        "<aspNetCore " + " ".join(f"a{number}='1'" for number in range(20_000)) + "/>",
+        "<aspNetCore processPath='x' arguments='" + "%HOME%\\ " * 25_000 + "'/>",
+        "<aspNetCore processPath='x' arguments='" + "\\" * 240_000 + "'/>",
+        "<aspNetCore processPath='x' arguments='" + "%" * 240_000 + "'/>",
+        "<aspNetCore processPath='x' arguments='" + "a\\" * 120_000 + "'/>",
+        "<aspNetCore processPath='x'>" + variables(*[("A", "%B%")] * 4_000) + "</aspNetCore>",
+        "<handlers>" + "<add nam='x' pth='y' vrb='z'/>" * 8_000 + "</handlers>",
+    ],
+    ids=["elements", "attributes", "roots", "backslashes", "percent signs", "names", "variables", "guesses"],
+)
+@pytest.mark.timeout(30)  # a moment, were it not for what is quadratic
+def test_a_file_made_to_take_long_does_not(inside: str) -> None:
+    content = f"<configuration><system.webServer>{inside}</system.webServer></configuration>".encode()
+    assert len(content) <= LARGEST
+    found = read(content)
+    assert found.errors or found.app["command"]
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("any")

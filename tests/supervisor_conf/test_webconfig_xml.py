@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor_conf.webconfig_xml import DEEPEST, LARGEST, Element, Unreadable, parse
+from supervisor_conf.webconfig_xml import DEEPEST, LARGEST, LONGEST_NAME, Element, Unreadable, parse
 
 TEXT = "<?xml version='1.0' encoding='{}'?>\n<a\n  x='é'\n  y='{{}} >'\n><b z='1'/></a>"
 
@@ -56,6 +56,7 @@ def test_values_over_several_lines() -> None:
         (b"\xff\xfe<\0a", "bytes that are not UTF-16-LE", 1),
         (b"<a\0/>", "no XML (not well-formed (invalid token))", 1),
         (b"<a>" + b" " * LARGEST + b"</a>", "a longer file", 0),
+        (b"<" + b"a" * (LONGEST_NAME + 1) + b"/>", "a longer name", 1),
         (b"<a>" * (DEEPEST + 1), "elements within elements", 1),
     ],
 )
