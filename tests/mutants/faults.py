@@ -162,6 +162,13 @@ FAULTS = (
           "a stopped watcher is never started again", STREAMS),
     Fault("proxy/streams.py", "        later = min(self._read_deadline, self._write_deadline)", "        later = NEVER",
           "a deadline that moved is forgotten", STREAMS),
+    Fault("proxy/streams.py", "        return not self._turns\n", "        return False\n",
+          "one busy stream keeps all others waiting", STREAMS),
+    Fault("proxy/forward.py", "        self.app.resume()\n", "", "after a spliced answer the app's end is not noticed",
+          ("tests/properties/test_over_sockets.py",)),
+    Fault("proxy/forward.py", "or self._body_is_late():", "or False:", "the app is blamed for a client's silence", DUPLEX),
+    Fault("proxy/connection.py", '            exchange.request.lines = b""', '            pass',
+          "Max-Forwards never ends on the quick lane", DUPLEX),
     # backend.py
     Fault("proxy/backend.py", "            if since > oldest and stream.is_still_quiet():", "            if since > oldest and stream.quiet:",
           "an answer that came too early answers the next request", BACKEND),
