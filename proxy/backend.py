@@ -60,7 +60,8 @@ def connect(route: Route, deadlines: Deadlines) -> Stream:
             _connect_unix(sock, address)
         else:
             _connect_tcp(sock, address)
-    except (ConnectionRefusedError, FileNotFoundError) as error:
+    except (ConnectionRefusedError, FileNotFoundError, PermissionError) as error:
+        # Of a Unix socket that the app has closed to us since; the keeper looks, and opens it.
         sock.close()
         raise ConnectRefused(str(error)) from None
     except BaseException:

@@ -95,6 +95,7 @@ def _all(settings: Settings, environ: Mapping[str, str], addresses: bool) -> Ite
         yield _Raw((), "root as the user", expected, severity=Severity.WARNING)
     for app in settings.apps:
         yield from _app(app, environ, names_users=names_users)
+        yield from _socket_path(app, settings.front)
 
 
 def _addresses(front: FrontSettings) -> Iterator[_Raw]:
@@ -210,6 +211,18 @@ def _log_folder(app: AppSettings, path: KeyPath) -> Iterator[_Raw]:
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         expected = f"a folder that can be written, else the app runs without a log: {there} cannot"
         yield _Raw((*path, "stdout_log"), display(app.stdout_log), expected, severity=Severity.WARNING)
+
+
+def _socket_path(app: AppSettings, front: FrontSettings) -> Iterator[_Raw]:
+    longest = run_directory.longest_app_socket(front.run_directory, app.name)
+    if app.transport == "port" or longest <= run_directory.LONGEST_SOCKET_PATH:
+        return
+    folder = run_directory.app_folder(front.run_directory, app.name)
+    expected = (
+        f'transport = "port", a shorter name or a shorter run_directory: a Unix socket in {folder} would have a '
+        f"path of {longest} bytes, and {run_directory.LONGEST_SOCKET_PATH} is the most"
+    )
+    yield _Raw(("apps", app.name, "transport"), display(app.transport), expected)
 
 
 def _uid(name: str) -> int | None:

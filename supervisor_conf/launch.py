@@ -19,10 +19,24 @@ NOT_LAUNCHED = 125
 """Any other reason for which the command was not even tried."""
 
 ORDER_FD = 3
+LISTENER_FD = 4
+"""With `transport = "fd"`: the listening socket, as the plugin lays it out."""
 
 # What lets an ASP.NET Core app call UseIISIntegration by itself.
 _ASSEMBLIES = "ASPNETCORE_HOSTINGSTARTUPASSEMBLIES"
 _INTEGRATION = "Microsoft.AspNetCore.Server.IISIntegration"
+
+# What tells an app where to listen: the names of the other transports are absent.
+_ADDRESS_NAMES = (
+    "PORT",
+    "HOST",
+    "ASPNETCORE_PORT",
+    "HTTP_PLATFORM_PORT",
+    "PORTICO_SOCKET",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,6 +78,9 @@ def launch(order: Order) -> NoReturn:
     # Read with supervisord's rights: a file with secrets need not be readable by the app's user.
     environment = build_environment(order, os.environ)
     argv = expand(order["argv"], order)
+    if order["fd"] >= 0:
+        os.dup2(LISTENER_FD, order["fd"])
+        os.close(LISTENER_FD)
     _become(order["user"], order["parent"], environment)
     # After the change of user: the app's folder may be closed to others, root on a network share included.
     try:
@@ -90,10 +107,14 @@ def build_environment(order: Order, inherited: os._Environ[str] | dict[str, str]
     for name in order.get("filled", ()):
         configured[name] = _expand_one(configured[name], _placeholders(order))
     environment.update(configured)
+    for name in _ADDRESS_NAMES:  # an environment file that says PORT does not know who starts the app
+        environment.pop(name, None)
     environment.update(_address(order))
     environment.update(_pairing(order))
     if "ASPNETCORE_URLS" not in configured and order["port"]:
         environment["ASPNETCORE_URLS"] = f"http://{_bracketed(order['host'])}:{order['port']}"
+    if "ASPNETCORE_URLS" not in configured and order["socket"]:
+        environment["ASPNETCORE_URLS"] = f"http://unix:{order['socket']}"
     if _ASSEMBLIES not in configured:
         environment[_ASSEMBLIES] = _with_integration(inherited.get(_ASSEMBLIES, ""))
     if order["shim"]:
@@ -116,6 +137,9 @@ def _is_foreign(name: str) -> bool:
 def _address(order: Order) -> dict[str, str]:
     if order["socket"]:
         return {"PORTICO_SOCKET": order["socket"]}
+    if order["fd"] >= 0:
+        # sd_listen_fds(3); the pid stays the same across exec.
+        return {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
     if not order["port"]:
         return {}
     port = str(order["port"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import grp
 import os
 import pwd
 import stat
@@ -20,11 +21,16 @@ CONTROL_SOCKET = "control.sock"
 SUPERVISORD_PID = "supervisord.pid"
 SUPERVISORD_LOG = "supervisord.log"
 SHIM = "shim"
+APPS = "apps"
 
 # sun_path of Linux (unix(7)) without the final NUL
 LONGEST_SOCKET_PATH = 107
 # supervisord binds «supervisor.sock.PID» first and links it; the widest pid has seven digits (pid_max of 64-bit Linux)
 _BIND_SUFFIX = len(".4194304")
+
+
+# A generation has a number of at most so many digits; who starts an app ten times a second needs eleven days for it
+_WIDEST_GENERATION = 9_999_999
 
 
 class UnusableRunDirectory(Exception):
@@ -85,6 +91,36 @@ def longest_socket(directory: Path) -> int:
     return len(os.fsencode(directory / SUPERVISOR_SOCKET)) + _BIND_SUFFIX
 
 
+def app_folder(directory: Path, app: str) -> Path:
+    """Where the Unix sockets of one app are."""
+    return directory / APPS / app
+
+
+def app_socket(directory: Path, app: str, generation: int) -> Path:
+    """The Unix socket of one generation; no two have the same path, so none meets what another left behind."""
+    return app_folder(directory, app) / f"{generation}.sock"
+
+
+def longest_app_socket(directory: Path, app: str) -> int:
+    """Bytes of the longest socket path that this app may be given."""
+    return len(os.fsencode(app_socket(directory, app, _WIDEST_GENERATION)))
+
+
+def workers_group(user: str) -> int | None:
+    """The group of the workers, which reaches the sockets of apps and keeper. None unless we are root.
+
+    `user`: `[front] user`. Raises KeyError when there is no such user; settings are checked before.
+    """
+    if os.geteuid() != 0:
+        return None
+    if user:
+        return (pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)).pw_gid
+    try:
+        return pwd.getpwnam("nobody").pw_gid
+    except KeyError:
+        return grp.getgrnam("nogroup").gr_gid
+
+
 def prepare(directory: Path) -> Lock:
     """Make the folder ours: create it, set its mode, lock it, remove stale sockets and pid.
 
@@ -108,9 +144,10 @@ def remove_sockets(directory: Path) -> None:
     """Remove what an instance that has ended may have left: its sockets and its pid file."""
     for name in (SUPERVISOR_SOCKET, CONTROL_SOCKET, SUPERVISORD_PID):
         (directory / name).unlink(missing_ok=True)
-    for path in directory.glob(f"{SUPERVISOR_SOCKET}.*"):
-        if stat.S_ISSOCK(path.lstat().st_mode):
-            path.unlink()
+    for pattern in (f"{SUPERVISOR_SOCKET}.*", f"{APPS}/*/*.sock"):
+        for path in directory.glob(pattern):
+            if stat.S_ISSOCK(path.lstat().st_mode):
+                path.unlink()
 
 
 def running_pid(directory: Path) -> int | None:

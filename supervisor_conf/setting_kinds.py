@@ -338,18 +338,13 @@ def checked_words(words: list[str]) -> tuple[str, ...]:
     """The words of a command, their placeholders looked at, not filled in. Raises Unfit."""
     for word in words:
         try:
-            used = placeholders.names_in(word)
+            placeholders.names_in(word)
         except placeholders.BadPlaceholder as problem:
             raise Unfit(
-                "{port} or {host} as a placeholder, {{ and }} as braces",
+                "{port}, {host}, {socket} or {fd} as a placeholder, {{ and }} as braces",
                 read=f"{display(problem.found)} in {display(word)}",
                 example='"serve --port {port}"',
             ) from problem
-        for name in used:
-            if name in ("socket", "fd"):
-                raise Unfit(
-                    "{port} or {host}, since other transports are not yet supported", read=f"{{{name}}}"
-                )
     return tuple(words)
 
 

@@ -7,12 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from supervisor_conf import placeholders
+
 if TYPE_CHECKING:
     from supervisor_conf.settings import AppSettings, FrontSettings
 
 RESERVED_PREFIX = "portico-"
 RESERVED_NAME = "all"  # `supervisorctl start all`
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_PLACEHOLDERS = {"port": ("port", "host"), "unix": ("socket",), "fd": ("fd",)}
+_TRANSPORTS = {name: transport for transport, names in _PLACEHOLDERS.items() for name in names}
 NAME_RULE = "letters, digits, - and _, not beginning with portico-, and not all"
 
 
@@ -44,6 +48,7 @@ def between_apps(front: FrontSettings, apps: Sequence[AppSettings]) -> Iterator[
     yield from _same_routes(apps)
     yield from _same_ports(front, apps)
     yield from _fixed_ports(apps)
+    yield from _transports(apps)
 
 
 def _same_routes(apps: Sequence[AppSettings]) -> Iterator[Conflict]:
@@ -93,3 +98,16 @@ def _fixed_ports(apps: Sequence[AppSettings]) -> Iterator[Conflict]:
                 f"1, since port = {app.port} is one port",
                 "processes = 1",
             )
+
+
+def _transports(apps: Sequence[AppSettings]) -> Iterator[Conflict]:
+    """An address that the transport does not have is no empty word, which an app might take for an answer."""
+    for app in apps:
+        if app.port and app.transport != "port":
+            expected = f'no port, since transport = "{app.transport}"'
+            yield Conflict(app.name, "port", str(app.port), expected, "port = 0")
+        lawful = _PLACEHOLDERS[app.transport]
+        used = {name for word in app.command for name in placeholders.names_in(word)}
+        for name in sorted(used.difference(lawful)):
+            expected = f'{" or ".join(f"{{{one}}}" for one in lawful)}, since transport = "{app.transport}"'
+            yield Conflict(app.name, "command", f"{{{name}}}", expected, f'transport = "{_TRANSPORTS[name]}"')

@@ -128,8 +128,8 @@ APP = (
         "command",
         kinds.COMMAND,
         REQUIRED,
-        "What to start: a string (shell words, no shell) or a list. `{port}` and `{host}` are filled in at "
-        "every start; `{{` and `}}` are braces.",
+        "What to start: a string (shell words, no shell) or a list. `{port}` and `{host}`, or `{socket}`, or `{fd}`, "
+        "as `transport` says, are filled in at every start; `{{` and `}}` are braces.",
     ),
     Key("directory", kinds.FOLDER, ".", "Working directory of the app.", example='"shop"'),
     Key("path", kinds.APPLICATION_PATH, "/", "Application path (`APPL_PATH`); the longest match wins."),
@@ -144,7 +144,13 @@ APP = (
         example='{ DJANGO_SETTINGS_MODULE = "shop.settings" }',
     ),
     Key("environment_file", kinds.OPTIONAL_FILE, "", "File of `NAME=value` lines, read at every start."),
-    Key("transport", kinds.choice("port", "unix", "fd"), "port", "How the app is reached.", _LATER),
+    Key(
+        "transport",
+        kinds.choice("port", "unix", "fd"),
+        "port",
+        "How the app is reached: a `port` of 127.0.0.1; a `unix` socket that it makes at the path it is given; "
+        "a listening Unix socket that it is given as descriptor 3 (`fd`).",
+    ),
     Key(
         "port",
         kinds.integer(0, 65535, "5000"),

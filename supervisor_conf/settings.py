@@ -191,7 +191,12 @@ def settings_for_command(
         reader.refuse(("COMMAND",), "nothing", "a command", "portico run -- uvicorn shop:app")
     if reader.errors:
         raise InvalidSettings(reader.errors)
-    return Settings(file=None, front=FrontSettings(**front), apps=(AppSettings(name=place.app, **app),))
+    settings = Settings(file=None, front=FrontSettings(**front), apps=(AppSettings(name=place.app, **app),))
+    for conflict in setting_rules.between_apps(settings.front, settings.apps):
+        reader.refuse(("COMMAND",), conflict.read, conflict.expected)
+    if reader.errors:
+        raise InvalidSettings(reader.errors)
+    return settings
 
 
 def _read(reader: Reader, path: Path) -> dict[str, Any]:

@@ -90,7 +90,9 @@ class Hello:
 
     role: str  # "worker" | "operator"
     name: str = ""  # process name, for logs
-    using: tuple[tuple[str, int], ...] = ()  # app, generation: to whom a worker has a route or a request in flight
+    using: tuple[
+        tuple[str, int], ...
+    ] = ()  # app, generation: to whom a worker has a route or a request in flight
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,9 @@ class AppRoutes:
     routes: tuple[Route, ...] = ()
     refusal: Refusal | None = None
     queue_share: int = 0  # requests of this worker that may wait
-    retry_after: int = 0  # seconds in which a start is usually over: for who is not let into the queue; 0: not known
+    retry_after: int = (
+        0  # seconds in which a start is usually over: for who is not let into the queue; 0: not known
+    )
     serial: int = 0  # counts up with every AppRoutes of this app and keeper
 
 
@@ -257,17 +261,19 @@ class Spawned:
     slot: int
     generation: int
     pid: int
-    host: str
-    port: int
-    socket: str
+    host: str  # "" when it answers on `socket`
+    port: int  # 0 when it answers on `socket`
+    socket: str  # path of a Unix socket, or ""
     token: str
     nonce: str  # PORTICO_NONCE in its environment: how its descendants are recognised
     log: str  # path, or ""
     at: float
     asked: bool  # the keeper asked for it (Start); False: `supervisorctl start` did
+    handed: bool = False  # `socket` was bound by the plugin and given to the process (`transport = "fd"`)
 
     def __repr__(self) -> str:
-        return f"Spawned({self.process}, generation={self.generation}, pid={self.pid}, port={self.port})"
+        where = self.socket or f"port={self.port}"
+        return f"Spawned({self.process}, generation={self.generation}, pid={self.pid}, {where})"
 
 
 @dataclass(frozen=True, slots=True)

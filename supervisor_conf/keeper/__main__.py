@@ -6,19 +6,17 @@ and the event log.
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import sys
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from supervisor_conf import eventlog
+from supervisor_conf import eventlog, run_directory
 from supervisor_conf.keeper.keeper import Keeper
 from supervisor_conf.keeper.link import PluginLink
-from supervisor_conf.settings import FrontSettings, from_json
+from supervisor_conf.settings import from_json
 
 PLUGIN_LINK: Final = 3
 
@@ -38,29 +36,10 @@ def main() -> int:
         Path(sys.argv[1]),
         PluginLink(PLUGIN_LINK),
         structlog.get_logger(),
-        group=workers_group(settings.front),
+        group=run_directory.workers_group(settings.front.user),
         event_log=event_log,
     )
     return keeper.run()
-
-
-def workers_group(front: FrontSettings) -> int | None:
-    """The group that may connect to the control socket: that of `[front] user`. None unless root.
-
-    Raises KeyError when there is no such user; settings are checked before anything is started.
-    """
-    if os.geteuid() != 0:
-        return None
-    if not front.user:
-        return _nobody()
-    return pwd.getpwnam(front.user).pw_gid
-
-
-def _nobody() -> int:
-    try:
-        return pwd.getpwnam("nobody").pw_gid
-    except KeyError:
-        return grp.getgrnam("nogroup").gr_gid
 
 
 def _whole(fd: int) -> str:

@@ -17,8 +17,9 @@ from supervisor_conf.control.messages import AppRoutes, Report, Spawned
 from supervisor_conf.keeper import probes, processes, words
 from supervisor_conf.keeper.asking import Asking, NoAnswer
 from supervisor_conf.keeper.care import Care
+from supervisor_conf.keeper.opening import NotASocket, open_to_workers
 from supervisor_conf.keeper.probes import Verdict
-from supervisor_conf.law import commands, events
+from supervisor_conf.law import commands, events, journey
 from supervisor_conf.law.commands import State
 from supervisor_conf.law.draining import Usage
 from supervisor_conf.law.events import Hold
@@ -346,8 +347,8 @@ class KeptApp:
             case State.STARTING, State.READY if row is not None and not self._told_ready(move):
                 self.ready_after = move.seconds
                 self._ready_told = move.generation
-                port = self.generations[move.generation].port
-                return f"ready in {move.seconds:.2f} s, pid {row.pid}, port {port}"
+                where = words.where(self.generations[move.generation])
+                return f"ready in {move.seconds:.2f} s, pid {row.pid}, {where}"
             case _, State.STOPPED if self.law.rows:
                 known = self.generations.get(move.generation)
                 return f"pid {known.pid} has stopped" if known and not move.failed else ""
@@ -394,9 +395,7 @@ class KeptApp:
                 finding = probes.look(generation)
             match finding.verdict:
                 case Verdict.OURS:
-                    self.handle(events.Listening(number))
-                    self.handle(events.Ours(number, finding.holder))
-                    if self._is_ready(generation, row):
+                    if self._serves(generation, row, finding.holder):
                         self._warm_up(generation, row)
                         self.handle(events.Answered(number, self._guard_if_required(generation, row)))
                         return
@@ -408,6 +407,42 @@ class KeptApp:
                 elsewhere_at = time.monotonic() + ELSEWHERE_INTERVAL
                 self._look_elsewhere(generation)
             gevent.sleep(min(max((time.monotonic() - began) * LOOK_SHARE, FIRST_LOOK), LONGEST_LOOK))
+
+    def _serves(self, generation: Spawned, row: Row, holder: str) -> bool:
+        """One of ours has the listening socket: whether workers may be sent there."""
+        if generation.handed and row.guarded is None and not row.was_ready:
+            # The socket listened before the app did: only an answer shows that somebody accepts.
+            guarded = self._answer(generation, row)
+            if guarded is None:
+                return False
+            self.handle(events.GuardSeen(row.generation, guarded))
+        self.handle(events.Listening(row.generation))
+        self.handle(events.Ours(row.generation, holder))
+        return self._is_open(generation) and self._is_ready(generation, row)
+
+    def _answer(self, generation: Spawned, row: Row) -> bool | None:
+        """To the guard question; None if there was none."""
+        if not row.journey.noticed:
+            self.handle(events.Noticed(row.generation, note="nobody answers there"))
+        try:
+            return Asking(self.settings, generation).is_guarded(self._patience)
+        except NoAnswer as silence:
+            self.handle(events.Noticed(row.generation, note=str(silence)))
+            return None
+
+    def _is_open(self, generation: Spawned) -> bool:
+        """Makes it so. A socket that has gone again is looked for again."""
+        if not generation.socket:
+            return True
+        try:
+            open_to_workers(generation.socket)
+        except NotASocket as problem:
+            self.handle(events.Noticed(generation.generation, note=str(problem)))
+            return False
+        except OSError as error:
+            self.handle(events.Noticed(generation.generation, note=f"{generation.socket}: {error.strerror}"))
+            return False
+        return True
 
     def _is_ready(self, generation: Spawned, row: Row) -> bool:
         if self.settings.ready == "listen" or row.was_ready:
@@ -517,4 +552,6 @@ def read_report(text: str) -> Report | None:
 
 
 def _address(generation: Spawned) -> str:
+    if generation.handed:
+        return journey.DESCRIPTOR
     return generation.socket or f"{generation.host}:{generation.port}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +18,7 @@ TOKEN_HEADER: Final = "MS-ASPNETCORE-TOKEN"
 EVENT_HEADER: Final = "MS-ASPNETCORE-EVENT"
 
 _READ_SIZE: Final = 16 * 1024
+_QUEUE_PAUSE: Final = 0.01
 
 
 class NoAnswer(Exception):
@@ -82,9 +85,12 @@ class Asking:
     def _host(self) -> str:
         """A name the app answers for: frameworks that check Host would refuse an address with 400."""
         named = (host for host in self.app.hosts if "*" not in host)
-        return next(named, f"{self.generation.host}:{self.generation.port}")
+        address = f"{self.generation.host}:{self.generation.port}" if self.generation.port else "localhost"
+        return next(named, address)
 
     def _connected(self) -> socket.socket:
+        if self.generation.socket:
+            return _connected_to_path(self.generation.socket)
         family = socket.AF_INET6 if ":" in self.generation.host else socket.AF_INET
         peer = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -93,6 +99,22 @@ class Asking:
             peer.close()
             raise
         return peer
+
+
+def _connected_to_path(path: str) -> socket.socket:
+    peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        peer.setblocking(False)
+        # A full queue is EAGAIN, and nothing tells when there is room (connect(2)); gevent would ask without pause.
+        while (error := peer.connect_ex(path)) == errno.EAGAIN:
+            gevent.sleep(_QUEUE_PAUSE)
+        if error:
+            raise OSError(error, os.strerror(error))
+        peer.setblocking(True)
+    except BaseException:
+        peer.close()
+        raise
+    return peer
 
 
 def _converse(peer: socket.socket, request: h11.Request) -> Answer:

@@ -18,7 +18,7 @@ _NETLINK_SOCK_DIAG: Final = 4
 _SOCK_DIAG_BY_FAMILY: Final = 20
 _NLM_F_REQUEST_DUMP: Final = 0x301
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
-_TCP_LISTEN: Final = 10
+TCP_LISTEN: Final = 10
 _INET_DIAG_SKV6ONLY: Final = 11
 
 _HEADER: Final = struct.Struct("=IHHII")
@@ -61,9 +61,14 @@ def tcp_listeners(port: int = 0) -> list[Listener]:
 
 def _ask_kernel(family: int, port: int) -> Iterator[Listener]:
     """One dump. For dumps of listeners the kernel itself compares the source port of the request."""
+    identity = struct.pack("!H", port) + bytes(46)
+    request = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, 1 << TCP_LISTEN, identity)
+    return (_listener(body) for body in sock_diag(request))
+
+
+def sock_diag(request: bytes) -> Iterator[bytes]:
+    """The bodies of the answers to one dump. Raises OSError."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG) as link:
-        identity = struct.pack("!H", port) + bytes(46)
-        request = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, 1 << _TCP_LISTEN, identity)
         header = _HEADER.pack(_HEADER.size + len(request), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST_DUMP, 1, 0)
         link.sendto(header + request, (0, 0))
         while True:
@@ -73,7 +78,7 @@ def _ask_kernel(family: int, port: int) -> Iterator[Listener]:
                 if kind == _NLMSG_ERROR:
                     (code,) = struct.unpack_from("=i", body)
                     raise OSError(-code, os.strerror(-code))
-                yield _listener(body)
+                yield body
 
 
 def _netlink_messages(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -88,13 +93,12 @@ def _listener(body: bytes) -> Listener:
     family, _, _, _, identity, _, _, _, uid, inode = _MESSAGE.unpack_from(body)
     (port,) = struct.unpack_from("!H", identity)
     source = identity[4:8] if family == socket.AF_INET else identity[4:20]
-    return Listener(
-        str(ipaddress.ip_address(source)), port, inode, uid, _attribute(body, _INET_DIAG_SKV6ONLY) == b"\1"
-    )
+    v6_only = attribute(body, _MESSAGE.size, _INET_DIAG_SKV6ONLY) == b"\1"
+    return Listener(str(ipaddress.ip_address(source)), port, inode, uid, v6_only)
 
 
-def _attribute(body: bytes, wanted: int) -> bytes:
-    offset = _MESSAGE.size
+def attribute(body: bytes, offset: int, wanted: int) -> bytes:
+    """The netlink attribute of this kind among those that begin at `offset`, or b""."""
     while offset + _ATTRIBUTE.size <= len(body):
         length, kind = _ATTRIBUTE.unpack_from(body, offset)
         if kind == wanted:
@@ -113,7 +117,7 @@ def read_proc_net() -> Iterator[Listener]:
             continue  # this kernel has no IPv6
         for line in lines:
             columns = line.split()
-            if int(columns[3], 16) == _TCP_LISTEN:
+            if int(columns[3], 16) == TCP_LISTEN:
                 yield _from_columns(columns)
 
 

@@ -218,7 +218,7 @@ def _running(app: KeptApp) -> str:
     (row, *_) = (row for row in app.law.rows if row.state is State.READY)
     known = app.generations[row.generation]
     took = "" if app.ready_after is None else f" in {app.ready_after:.2f} s"
-    return f"ready{took}, pid {known.pid}, port {known.port}"
+    return f"ready{took}, pid {known.pid}, {words.where(known)}"
 
 
 def _end(peer: Peer, code: int, text: str) -> None:

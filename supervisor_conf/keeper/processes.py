@@ -116,6 +116,14 @@ def _resident_pages(pid: int) -> int:
         return 0
 
 
+def user(pid: int) -> int | None:
+    """The effective user of a process; None if there is no such process (any more)."""
+    try:
+        return os.stat(f"/proc/{pid}").st_uid
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
 def socket_inodes(pid: int) -> Iterator[int]:
     """The inodes of the sockets that `pid` has open. Empty where it may not be looked at."""
     folder = f"/proc/{pid}/fd"

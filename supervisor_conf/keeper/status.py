@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from supervisor_conf.keeper import words
 from supervisor_conf.keeper.app import KeptApp
@@ -36,7 +37,8 @@ class AppStatus:
     generation: int
     pid: int
     host: str
-    port: int
+    port: int  # 0: it answers on `socket`
+    socket: str
     guarded: bool | None  # None: not asked yet
     since: float
     startup_seconds: float | None
@@ -76,8 +78,9 @@ def _cells(app: AppStatus) -> tuple[str, ...]:
     if not app.pid:
         return (app.name, app.state, "-", "-", "-", "-", "-", *counts)
     guarded = {None: "-", True: "guarded", False: "not guarded"}[app.guarded]
+    port = str(app.port) if app.port else Path(app.socket).name
     uptime = words.duration(time.time() - app.since)
-    return (app.name, app.state, str(app.pid), str(app.port), guarded, uptime, str(app.generation), *counts)
+    return (app.name, app.state, str(app.pid), port, guarded, uptime, str(app.generation), *counts)
 
 
 def _status(app: KeptApp, row: Row | None) -> AppStatus:
@@ -89,6 +92,7 @@ def _status(app: KeptApp, row: Row | None) -> AppStatus:
         pid=known.pid if known else 0,
         host=known.host if known else "",
         port=known.port if known else 0,
+        socket=known.socket if known else "",
         guarded=row.guarded if row is not None else None,
         since=known.at if known else 0.0,
         startup_seconds=app.ready_after,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Final
 
-from supervisor_conf.control.messages import Refusal, Report
+from supervisor_conf.control.messages import Refusal, Report, Spawned
 
 _REFUSALS: Final = {
     "stopped": (503, "The app was stopped by an administrator.", 60),
@@ -47,6 +47,13 @@ def story(report: Report) -> str:
     if report.last_lines.strip():
         lines += ["  last lines:", *(f"    | {line}" for line in report.last_lines.rstrip("\n").split("\n"))]
     return "\n".join(lines)
+
+
+def where(generation: Spawned) -> str:
+    """What the app was given to listen on."""
+    if generation.handed:
+        return "a descriptor"
+    return f"socket {generation.socket}" if generation.socket else f"port {generation.port}"
 
 
 def outcome(report: Report, *, crash: bool, again: bool) -> str:

@@ -24,6 +24,10 @@ NOT_FOUND: Final = 127
 """Exit statuses of the launcher, as the shell and env(1) have them (POSIX XCU 2.8.2)."""
 
 
+DESCRIPTOR: Final = "descriptor 3"
+"""The address of an app that was given its listening socket (`transport = "fd"`)."""
+
+
 class StartStep(StrEnum):
     """In their order. A start has failed at the first one that it did not reach."""
 
@@ -41,7 +45,7 @@ class Journey:
     app: str
     asked_at: float
     attempt: int = 1
-    address: str = ""  # "127.0.0.1:23456": what it was told to listen on
+    address: str = ""  # what it was told to listen on: "127.0.0.1:23456", "/path/of/a.sock" or DESCRIPTOR
     steps: tuple[Step, ...] = (Step(StartStep.ASKED, 0.0),)
     elsewhere: tuple[str, ...] = ()  # addresses that it listens on instead
     noticed: str = ""  # the last thing the probe saw, in words
@@ -130,8 +134,9 @@ def timed_out(journey: Journey, limit: float) -> Failure:
     if step is StartStep.SPAWNED:
         return never_spawned(limit)
     if step is StartStep.LISTENING:
-        summary = f"The process did not listen on {journey.address} within {limit:g} s."
-        return Failure(step, summary, (_READ_PORT, _RAISE_LIMIT))
+        did = "answer" if journey.address == DESCRIPTOR else "listen"
+        summary = f"The process did not {did} on {journey.address} within {limit:g} s."
+        return Failure(step, summary, (_read_address(journey), _RAISE_LIMIT))
     noticed = f" ({journey.noticed})" if journey.noticed else ""
     summary = f"The app listens, but was not ready within {limit:g} s{noticed}."
     return Failure(step, summary, (_RAISE_LIMIT,))
@@ -188,11 +193,21 @@ def _listens_elsewhere(journey: Journey, limit: float) -> Failure:
         f"The app listens on {' and '.join(journey.elsewhere)}, and not on {journey.address}, "
         f"where it was told to ({limit:g} s were waited).",
         (
-            f"Set `port = {port}` in [apps.{journey.app}], if the app must have this port.",
-            _READ_PORT,
+            f"Set `{_by_port(journey)}port = {port}` in [apps.{journey.app}], if the app must have this port.",
+            _read_address(journey),
         ),
         final=True,
     )
+
+
+def _read_address(journey: Journey) -> str:
+    if journey.address == DESCRIPTOR:
+        return _READ_DESCRIPTOR
+    return _READ_SOCKET if journey.address.startswith("/") else _READ_PORT
+
+
+def _by_port(journey: Journey) -> str:
+    return "" if _read_address(journey) == _READ_PORT else 'transport = "port"` and `'
 
 
 _STAY_IN_FOREGROUND: Final = (
@@ -201,6 +216,14 @@ _STAY_IN_FOREGROUND: Final = (
 _READ_PORT: Final = (
     "Make the app listen on the port it is given: it is in the environment as PORT, "
     "and {port} expands in the command."
+)
+_READ_SOCKET: Final = (
+    "Make the app listen on the Unix socket it is given: its path is in the environment as PORTICO_SOCKET, "
+    "and {socket} expands in the command."
+)
+_READ_DESCRIPTOR: Final = (
+    "Make the app accept on the listening socket it is given: LISTEN_FDS and LISTEN_PID are in the environment, "
+    "and {fd} expands in the command."
 )
 _RAISE_LIMIT: Final = "Raise startup_time_limit, if the app needs longer."
 

@@ -18,8 +18,9 @@ from typing import Any, Final
 from supervisor.states import STOPPED_STATES, ProcessStates, SupervisorStates
 from supervisor.xmlrpc import Faults, RPCError
 
-from supervisor_conf import launch
+from supervisor_conf import launch, run_directory
 from supervisor_conf.control import messages
+from supervisor_conf.plugin import app_sockets
 from supervisor_conf.plugin.context import Context
 from supervisor_conf.plugin.descriptors import memory_file
 from supervisor_conf.plugin.output import Sink
@@ -142,28 +143,50 @@ class ManagedApp(ManagedProcess):
         order = launch_order(self.app, minted, self.context.shim)
         fd = memory_file("portico-launch", marshal.dumps(order))
         self._minted = minted
-        return (fd,)
+        if not minted.handed:
+            return (fd,)
+        try:
+            # `spawn` closes our copy after the fork: the kernel then refuses whoever comes when the app is gone.
+            return (fd, app_sockets.listen(minted.socket))
+        except OSError:
+            os.close(fd)
+            raise
 
     def _mint(self) -> messages.Spawned:
         memory = self.context.memory
         name = self.app.name
-        taken = {one.port for one in memory.running.values()} | {memory.ports.get(name, 0)}
-        port = self.app.port or free_port(HOST, taken)
-        memory.ports[name] = port
+        generation = memory.next_generation(name)
+        by_port = self.app.transport == "port"
         return messages.Spawned(
             app=name,
             process=self.name,
             slot=self.slot,
-            generation=memory.next_generation(name),
+            generation=generation,
             pid=0,
-            host=HOST,
-            port=port,
-            socket="",
+            host=HOST if by_port else "",
+            port=self._fresh_port() if by_port else 0,
+            socket="" if by_port else self._fresh_socket(generation),
             token=secrets.token_hex(32),
             nonce=secrets.token_hex(16),
             log="",
             at=time.time(),
             asked=self._asked,
+            handed=self.app.transport == "fd",
+        )
+
+    def _fresh_port(self) -> int:
+        memory = self.context.memory
+        taken = {one.port for one in memory.running.values()} | {memory.ports.get(self.app.name, 0)}
+        port = self.app.port or free_port(HOST, taken)
+        memory.ports[self.app.name] = port
+        return port
+
+    def _fresh_socket(self, generation: int) -> str:
+        front = self.context.settings.front
+        group = run_directory.workers_group(front.user)
+        used = {one.socket for one in self.context.memory.running.values()}
+        return app_sockets.fresh_path(
+            front.run_directory, self.app.name, generation, self.app.user, group, used
         )
 
     def started(self, pid: int) -> None:
@@ -179,12 +202,15 @@ class ManagedApp(ManagedProcess):
             generation=self.current.generation,
             pid=pid,
             port=self.current.port,
+            socket=self.current.socket,
             log=log,
             asked=self._asked,
         )
         self.context.send(self.current)
 
     def not_started(self, sentence: str) -> None:
+        if self._minted is not None and self._minted.pid == 0:
+            _remove_socket(self._minted)
         self.context.log.warning("app.not-spawned", app=self.app.name, slot=self.slot, why=sentence)
         if self._asked or self.context.options.mood < SupervisorStates.RUNNING or self.process.pid:
             self.context.send(messages.SpawnFailed(app=self.app.name, slot=self.slot, sentence=sentence))
@@ -215,6 +241,7 @@ class ManagedApp(ManagedProcess):
         self.context.memory.running.pop(pid, None)
         if ended is None:
             return
+        _remove_socket(ended)
         administrative = bool(self.process.administrative_stop)
         self.context.log.info(
             "app.exited",
@@ -248,7 +275,10 @@ def _nothing(app: ManagedApp) -> None:
 
 
 def launch_order(app: AppSettings, minted: messages.Spawned, shim: Path | None) -> launch.Order:
-    """What `launch.py` reads: the shape of the contract between the two."""
+    """What `launch.py` reads: the shape of the contract between the two.
+
+    `fd`: where the launcher puts the listening socket, which it finds behind the order; -1 if there is none.
+    """
     return {
         "argv": list(app.command),
         "directory": str(app.directory),
@@ -261,8 +291,8 @@ def launch_order(app: AppSettings, minted: messages.Spawned, shim: Path | None) 
         "path": app.path,
         "host": minted.host,
         "port": minted.port,
-        "socket": minted.socket,
-        "fd": -1,
+        "socket": "" if minted.handed else minted.socket,
+        "fd": launch.ORDER_FD if minted.handed else -1,
         "token": minted.token,
         "nonce": minted.nonce,
         "shim": str(shim) if shim is not None and app.shim == "auto" else "",
@@ -300,6 +330,11 @@ def _nobody_listens(host: str, port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def _remove_socket(generation: messages.Spawned) -> None:
+    if generation.socket:
+        app_sockets.remove(generation.socket)
 
 
 def _with_pid(minted: messages.Spawned, pid: int, log: str) -> messages.Spawned:

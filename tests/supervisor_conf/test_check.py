@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor_conf import check
+from supervisor_conf import check, run_directory
 from supervisor_conf.check import Finding, Severity, check_machine
 from supervisor_conf.plugin import sockets
 from supervisor_conf.settings import load_settings, settings_for_command
@@ -107,6 +107,21 @@ def test_the_run_directory(tmp_path: Path) -> None:
 def test_a_run_directory_whose_sockets_have_too_long_names(tmp_path: Path) -> None:
     found = findings(tmp_path, front=f'run_directory = "{"x" * 100}"')
     assert "too long for Unix sockets" in one(found, Severity.REFUSAL, "front.run_directory")
+
+
+@pytest.mark.parametrize("transport", ["unix", "fd"])
+def test_an_app_whose_socket_has_too_long_a_name(tmp_path: Path, transport: str) -> None:
+    def found(name: str, transport: str) -> list[Finding]:
+        file = tmp_path / "portico.toml"
+        file.write_text(f'[apps.{name}]\n{COMMAND}user = "{ME}"\ntransport = "{transport}"\n')
+        return check_machine(load_settings(file, {}), {"PATH": "/bin"}, addresses=False)
+
+    room = run_directory.LONGEST_SOCKET_PATH - run_directory.longest_app_socket(tmp_path / "run", "x") + 1
+    fits, too_long = "x" * room, "x" * (room + 1)
+    assert found(fits, transport) == found(too_long, "port") == []
+    sentence = one(found(too_long, transport), Severity.REFUSAL, f"apps.{too_long}.transport")
+    assert "a shorter name or a shorter run_directory" in sentence
+    assert "a path of 108 bytes" in sentence
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:

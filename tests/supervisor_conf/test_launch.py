@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import marshal
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -40,12 +42,18 @@ def order(**changes: Any) -> dict[str, Any]:
     }
 
 
-def run(content: bytes, python: str = sys.executable, **environ: str) -> subprocess.CompletedProcess[bytes]:
-    """launch.py with `content` on descriptor 3."""
+def run(
+    content: bytes, python: str = sys.executable, listener: int = -1, **environ: str
+) -> subprocess.CompletedProcess[bytes]:
+    """launch.py with `content` on descriptor 3, and `listener` on 4."""
     fd = os.memfd_create("order", 0)
     os.write(fd, content)
     os.lseek(fd, 0, os.SEEK_SET)
-    shell = f'exec 3<&{fd}; exec "$@"'
+    # Above the places where they go: bash moves one after the other.
+    given = (fd,) if listener < 0 else (fd, listener)
+    fds = [fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, 20) for one in given]
+    places = " ".join(f"{number}<&{source} {source}<&-" for number, source in zip((3, 4), fds, strict=False))
+    shell = f'exec {places}; exec "$@"'
     try:
         return subprocess.run(
             [
@@ -60,13 +68,14 @@ def run(content: bytes, python: str = sys.executable, **environ: str) -> subproc
                 "shop",
             ],
             capture_output=True,
-            pass_fds=(fd,),
+            pass_fds=fds,
             env={"PATH": os.environ["PATH"], **environ},
             timeout=30,
             check=False,
         )
     finally:
-        os.close(fd)
+        for one in (fd, *fds):
+            os.close(one)
 
 
 def launched(**changes: Any) -> tuple[dict[str, str], list[str], str]:
@@ -151,9 +160,49 @@ def test_the_shim_comes_first_on_pythonpath() -> None:
 def test_a_unix_socket_takes_the_place_of_the_port_names() -> None:
     environment, _, _ = launched(port=0, socket="/run/shop.sock")
     assert environment["PORTICO_SOCKET"] == "/run/shop.sock"
-    assert (
-        not {"PORT", "HOST", "ASPNETCORE_PORT", "ASPNETCORE_URLS", "HTTP_PLATFORM_PORT"} & environment.keys()
-    )
+    assert environment["ASPNETCORE_URLS"] == "http://unix:/run/shop.sock"
+    assert not {"PORT", "HOST", "ASPNETCORE_PORT", "HTTP_PLATFORM_PORT", "LISTEN_FDS"} & environment.keys()
+
+
+def test_a_listening_socket_is_put_where_systemd_puts_it_and_nothing_else_stays_open() -> None:
+    report = """
+import json, os, socket, sys
+with os.scandir("/proc/self/fd") as entries:
+    found = sorted(int(entry.name) for entry in entries)
+listener = socket.socket(fileno=3)
+names = {name: value for name, value in os.environ.items() if name.startswith("LISTEN_")}
+print(json.dumps([dict(os.environ), sys.argv[1:], [found, listener.getsockname().hex(), names, os.getpid()]]))
+"""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("")  # a name that the kernel chooses
+        listener.listen()
+        argv = [sys.executable, "-c", report, "--fd={fd}", "{socket}"]
+        content = marshal.dumps(order(port=0, fd=3, argv=argv))
+        done = run(content, listener=listener.fileno())
+        assert done.returncode == 0, done.stderr
+        environment, words, (descriptors, name, names, pid) = json.loads(done.stdout)
+        assert name == listener.getsockname().hex()
+    assert names == {"LISTEN_FDS": "1", "LISTEN_PID": str(pid)}
+    assert descriptors == [0, 1, 2, 3, 4]  # 4 is the folder that is being read
+    assert words == ["--fd=3", ""]
+    port_names = {
+        "PORT",
+        "HOST",
+        "ASPNETCORE_PORT",
+        "ASPNETCORE_URLS",
+        "HTTP_PLATFORM_PORT",
+        "PORTICO_SOCKET",
+    }
+    assert not port_names & environment.keys()
+
+
+@pytest.mark.parametrize("address", [{"socket": "/run/shop.sock"}, {"fd": -1}])
+def test_an_environment_file_does_not_say_where_to_listen(tmp_path: Path, address: dict[str, Any]) -> None:
+    file = tmp_path / "env"
+    file.write_text("PORT=3000\nHOST=0.0.0.0\nASPNETCORE_PORT=5000\nLISTEN_FDS=1\nLISTEN_PID=1\nKEPT=1\n")
+    environment, _, _ = launched(port=0, environment_file=str(file), **address)
+    assert not {"PORT", "HOST", "ASPNETCORE_PORT", "LISTEN_FDS", "LISTEN_PID"} & environment.keys()
+    assert environment["KEPT"] == "1"
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,27 @@ def test_what_a_killed_instance_left_is_removed_and_logs_stay(run: Path) -> None
     ]
 
 
+def test_sockets_of_apps_that_were_left_are_removed(run: Path) -> None:
+    run_directory.prepare(run).release()
+    left = run_directory.app_socket(run, "shop", 7)
+    left.parent.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(left))
+    kept = left.with_name("pipe.sock")
+    kept.symlink_to(run / "portico.lock")
+    run_directory.prepare(run).release()
+    assert list(left.parent.iterdir()) == [kept]
+
+
+def test_the_longest_socket_of_an_app_can_be_bound(tmp_path: Path) -> None:
+    room = run_directory.LONGEST_SOCKET_PATH - run_directory.longest_app_socket(tmp_path, "x") + 1
+    path = run_directory.app_socket(tmp_path, "x" * room, 1_000_000)
+    path.parent.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(path))
+    assert len(str(path)) == run_directory.longest_app_socket(tmp_path, "x" * room) == 107
+
+
 def test_a_folder_with_files_of_others_is_not_taken(tmp_path: Path) -> None:
     mode = stat.S_IMODE(tmp_path.stat().st_mode)
     (tmp_path / "thesis.txt").touch()

@@ -251,6 +251,13 @@ def test_commands(tmp_path: Path, written: str, argv: tuple[str, ...]) -> None:
     assert settings.apps[0].command == argv
 
 
+@pytest.mark.parametrize(("transport", "word"), [("unix", "--uds={socket}"), ("fd", "fd://{fd}")])
+def test_a_transport_has_a_placeholder_of_its_own(tmp_path: Path, transport: str, word: str) -> None:
+    text = f'[apps.shop]\ncommand = ["serve", "{word}"]\ntransport = "{transport}"\n'
+    (app,) = load(tmp_path, text).apps
+    assert (app.transport, app.command) == (transport, ("serve", word))
+
+
 @pytest.mark.parametrize(
     ("written", "value"),
     [

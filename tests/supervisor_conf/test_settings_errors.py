@@ -88,10 +88,15 @@ APP_ERRORS = [
     ("command", "5", "a command"),
     ("command", '["x", 5]', "a command"),
     ("command", '"say \'hello"', "no closing quotation"),
-    ("command", '"serve {pot}"', 'read "{pot}" in "{pot}"; expected {port} or {host} as a placeholder'),
+    (
+        "command",
+        '"serve {pot}"',
+        'read "{pot}" in "{pot}"; expected {port}, {host}, {socket} or {fd} as a placeholder',
+    ),
     ("command", '"serve {"', "{{ and }} as braces"),
     ("command", '["x", "}"]', "{{ and }} as braces"),
-    ("command", '"serve {socket}"', "other transports are not yet supported"),
+    ("command", '"serve {socket}"', 'read {socket}; expected {port} or {host}, since transport = "port"'),
+    ("command", '"serve {fd}"', 'for example transport = "fd"'),
     (
         "command",
         "'serve ${NOPE}'",
@@ -125,7 +130,6 @@ APP_ERRORS = [
     ("environment", '{ ASPNETCORE_APPL_PATH = "/" }', "the key `path` instead"),
     ("environment", '{ HOST = "0.0.0.0" }', "is set by Portico at every start"),
     ("environment_file", "7", "a path"),
-    ("transport", '"unix"', 'expected "port", since other values of transport are not yet supported'),
     ("transport", '"pipe"', "one of port, unix, fd"),
     ("port", "65536", "a whole number from 0 to 65535"),
     ("port", "8080", "which [front] listen has already"),
@@ -211,6 +215,18 @@ WHOLE = [
         '[apps.a]\ncommand = "x"\nport = 7000\n[apps.b]\ncommand = "x"\npath = "/b"\nport = 7000\n',
         "apps.b.port", 7, "read 7000, which a has already; expected a port of its own",
     ),
+    (
+        '[apps.a]\ncommand = "x"\ntransport = "unix"\nport = 7000\n',
+        "apps.a.port", 4, 'read 7000; expected no port, since transport = "unix"',
+    ),
+    (
+        '[apps.a]\ntransport = "fd"\ncommand = "x --bind {host}"\n',
+        "apps.a.command", 3, 'read {host}; expected {fd}, since transport = "fd", for example transport = "port"',
+    ),
+    (
+        '[apps.a]\ncommand = "x {fd}"\ntransport = "unix"\n',
+        "apps.a.command", 2, 'read {fd}; expected {socket}, since transport = "unix"',
+    ),
     ("[front\n", "", 1, "no TOML"),
     ("[front]\nworkers = 1\nworkers = 2\n", "", 3, "no TOML"),
 ]  # fmt: skip
@@ -221,6 +237,11 @@ def test_the_whole_file(tmp_path: Path, text: str, key: str, line: int, phrase: 
     error = error_of(tmp_path, text)
     assert (error.key, error.line) == (key, line)
     assert phrase in error.sentence
+
+
+def test_a_typed_command_has_the_placeholders_of_its_transport(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettings, match=r"COMMAND: read \{socket\}; expected \{port\} or \{host\}"):
+        settings_for_command(["serve", "{socket}"], tmp_path, {})
 
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
