@@ -156,6 +156,13 @@ def test_a_value_out_of_range_is_refused_with_its_place(attribute: str, text: st
     assert "; expected " in sentence
 
 
+@pytest.mark.parametrize("text", ["360:00:01", "15.00:00:01", "00:60:00"])
+def test_a_time_span_is_told_in_its_own_form(text: str) -> None:
+    assert "expected hours:minutes:seconds from 00:00:00 to 360:00:00" in error_of(
+        section(requestTimeout=text)
+    )
+
+
 def test_every_attribute_of_the_schema_is_tested() -> None:
     apart = {"processPath", "arguments", "stdoutLogEnabled", "stdoutLogFile", "forwardWindowsAuthToken"}
     apart |= {"hostingModel", "startupRetryCount"}
@@ -443,6 +450,10 @@ def test_settings_are_those_of_a_command_but_for_what_the_file_says(tmp_path: Pa
     assert found.front.run_directory == folder / "run" == find_run_directory(folder / "web.config", ENVIRON)
     assert [one.url for one in found.front.listen] == ["http://127.0.0.1:8080"]
     assert found.front.reload_on_change == SUPPORTED["reload_on_change"]
+
+
+def test_the_longest_body_is_the_fronts(tmp_path: Path) -> None:
+    assert load(tmp_path, limits('maxAllowedContentLength="12345"')).front.max_request_body == 12345
 
 
 def test_listen_of_the_command_line(tmp_path: Path) -> None:
