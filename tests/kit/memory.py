@@ -140,6 +140,10 @@ class MemorySocket:
         """Everything that is here. Raises ConnectionResetError when there is nothing and the peer has reset."""
         return self.recv(1 << 30) if self.can_read() else b""
 
+    def here(self) -> bytes:
+        """Everything that is here; b"" also where the peer has ended or reset."""
+        return self.recv(1 << 30) if self._incoming.data else b""
+
     @property
     def ended(self) -> bool:
         """Everything was read, and the peer has sent FIN and no RST."""

@@ -3,7 +3,7 @@ that let h11 judge what came out."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import h11
@@ -186,7 +186,7 @@ class AppEnd:
     def answer(self, answer: Answer) -> None:
         seen = self.requests[-1]
         answer.number, answer.head = seen.number, seen.head.method == b"HEAD"
-        answer.cut = min(answer.cut, len(answer.wire) - 1) if answer.cut else 0
+        answer.cut = min(answer.cut, len(replace(answer, cut=0, noise=b"").wire) - 1)
         seen.answer = answer
         self.outbox += answer.wire
 

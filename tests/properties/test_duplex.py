@@ -25,10 +25,6 @@ def begun(front: MemoryFront, data: bytes) -> tuple[MemorySocket, MemorySocket]:
     return visitor, front.apps[0]
 
 
-def everything(sock: MemorySocket) -> bytes:
-    return sock.recv_all() if sock.can_read() and (sock._incoming.data or not sock.broken) else b""
-
-
 @given(coding=uploads, pieces=st.integers(1, 6), size=st.sampled_from([1, 1000, 70_000]))
 def test_each_piece_up_is_answered_by_a_piece_down_before_the_next(
     coding: Coding, pieces: int, size: int
@@ -46,15 +42,15 @@ def test_each_piece_up_is_answered_by_a_piece_down_before_the_next(
         for _ in range(pieces):
             visitor.send(b"%x\r\n%b\r\n" % (size, body) if coding is Coding.CHUNKED else body)
             front.settle()
-            got = everything(app)
+            got = app.here()
             assert body == got or (coding is Coding.CHUNKED and len(got) >= size + 5)
             app.send(b"%x\r\n%b\r\n" % (size, body))
             front.settle()
-            back = everything(visitor)
+            back = visitor.here()
             assert len(back) >= size
         visitor.close()
         front.settle()
-        assert app.broken or (not everything(app) and app.ended)
+        assert app.broken or (not app.here() and app.ended)
 
 
 @given(coding=uploads, status=st.sampled_from([200, 413, 401]), more=st.booleans(), keeps=st.booleans())
@@ -74,7 +70,7 @@ def test_an_early_answer_arrives_and_what_is_left_of_the_body_is_no_request(
         assert got.startswith(b"HTTP/1.1 %d " % status)
         assert b"\r\nConnection: close\r\n" in got
         assert got.endswith(b"no")
-        everything(app)
+        app.here()
         assert app.ended or app.broken  # half a request is on it
         if more:
             visitor.send(EVIL)
@@ -98,7 +94,7 @@ def test_interim_answers_come_at_once_in_order_without_length_and_never_to_http_
             app.send(b"HTTP/1.1 103 Early Hints\r\nLink: </%d>\r\nContent-Length: 9\r\n\r\n" % number)
             front.settle()
             wanted = b"HTTP/1.1 103 Early Hints\r\nLink: </%d>\r\n\r\n" % number if version == b"1.1" else b""
-            assert everything(visitor) == wanted
+            assert visitor.here() == wanted
         app.send(OK)
         front.settle()
         assert visitor.recv_all().startswith(b"HTTP/1.1 200 OK\r\n")
@@ -167,7 +163,7 @@ def test_a_malformed_body_is_400_and_what_follows_is_no_request(body: bytes, spl
         assert got.startswith(b"HTTP/1.1 400 ")
         assert b"\r\nConnection: close\r\n" in got
         assert got.count(b"HTTP/1.1 ") == 1
-        assert not everything(app).endswith(b"0\r\n\r\n")
+        assert not app.here().endswith(b"0\r\n\r\n")
         assert app.ended or app.broken
         assert len(front.apps) == 1
 
@@ -182,8 +178,8 @@ def test_a_body_that_grows_too_large_is_413_though_its_head_was_fine() -> None:
                 break
             visitor.send(piece)
             front.settle()
-            everything(app)
-        assert everything(visitor).startswith(b"HTTP/1.1 413 ")
+            app.here()
+        assert visitor.here().startswith(b"HTTP/1.1 413 ")
 
 
 def test_a_refusal_before_the_body_was_read_ends_the_connection() -> None:
@@ -237,7 +233,7 @@ def test_who_reads_slowly_makes_the_other_wait_and_costs_a_bounded_buffer(slow: 
         assert sent < 2 * READ_AHEAD_LIMIT + 100_000
         got = b""
         while len(got) < size:
-            got += everything(reader)
+            got += reader.here()
             front.settle()
             if sender.can_write() and sent < size:
                 sent += sender.send(body[sent : sent + 10_000])
@@ -272,9 +268,9 @@ def test_request_timeout_is_about_silence_on_both_sides(side: str, status: int) 
             if side == "slow-client":
                 visitor.send(ask.wire[-20 + number : -19 + number])
                 front.settle()
-        got = everything(visitor)
+        got = visitor.here()
         assert got.startswith(b"HTTP/1.1 %d " % status) if status else not got
-        assert bool(status) == (app.broken or (not everything(app) and app.ended))
+        assert bool(status) == (app.broken or (not app.here() and app.ended))
 
 
 @given(st.integers(1, 5), st.sampled_from([b"TRACE", b"OPTIONS"]), st.booleans())

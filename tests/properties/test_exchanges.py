@@ -229,12 +229,25 @@ def test_whatever_an_app_says_the_client_reads_one_answer_without_our_token(
         front.settle()
         front.apps[0].close()
         front.settle()
-        got = visitor.recv_all() if not visitor.broken or visitor.can_read() else b""
-        assert b"ms-aspnetcore" not in got.lower().replace(b"_", b"-").replace(b".", b"-")
+        got = visitor.here()
+        if not got:
+            assert visitor.broken  # cut before its head went out: its first piece of body was malformed
+            return
         judge = h11.Connection(h11.CLIENT)
         judge.send(h11.Request(method="GET", target="/", headers=[("Host", "a")]))
         judge.send(h11.EndOfMessage())
         judge.receive_data(got)
         while isinstance(read := judge.next_event(), h11.InformationalResponse):
             assert not [name for name, _ in read.headers if name in (b"content-length", b"transfer-encoding")]
+            assert not names_of_ours(read)
+        assert not isinstance(read, h11.Response) or not names_of_ours(read)
         assert isinstance(read, h11.Response) or (visitor.broken and read is h11.NEED_DATA)
+
+
+def names_of_ours(message: h11.Response | h11.InformationalResponse) -> list[bytes]:
+    """Field names that a CGI-like reader takes for one of Portico's."""
+    names = (
+        bytes(name).translate(bytes(c if chr(c).isalnum() else 45 for c in range(256)))
+        for name, _ in message.headers
+    )
+    return [name for name in names if name.startswith(b"ms-aspnetcore")]
