@@ -173,7 +173,7 @@ def test_mixed_load_fails_nobody_and_leaves_nothing(run: PorticoRun) -> None:
     assert visits.keys() == {kind.__name__ for kind in KINDS}, visits
     found = REPORT.search(report)
     assert found, report
-    assert int(found[1]) > 1000, report
+    assert int(found[1]) > 100, report
     assert "Socket errors" not in report, report
     assert "Non-2xx" not in report, report
     grown = {pid: procfs.resident(pid) - was for pid, was in memory.items()}
