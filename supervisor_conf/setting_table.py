@@ -157,7 +157,7 @@ APP = (
         0,
         "0 is a fresh port at every start, N always this one (then `overlap` is false and `processes` 1).",
     ),
-    Key("processes", kinds.integer(1, 100, "1"), 1, "How many processes of this app run at once.", _LATER),
+    Key("processes", kinds.integer(1, 100, "1"), 1, "How many processes of this app run at once."),
     Key(
         "start",
         kinds.choice("on-request", "eager"),
@@ -187,14 +187,12 @@ APP = (
         kinds.integer(0, 100, "10"),
         10,
         "More failures than this within a minute: the app is not started again until a minute has passed.",
-        _LATER,
     ),
     Key(
         "queue_limit",
         kinds.integer(1, 10**6, "1000"),
         1000,
         "Requests that may wait for a start, all workers together.",
-        _LATER,
     ),
     Key(
         "queue_timeout",
@@ -207,7 +205,6 @@ APP = (
         kinds.duration(0, 365 * kinds.DAY, '"15m"'),
         0,
         "Stop after so long without a request; 0 is never.",
-        _LATER,
     ),
     Key(
         "ready",
@@ -216,15 +213,14 @@ APP = (
         "`listen`, or an absolute path that must answer 2xx or 3xx.",
         example='"/healthz"',
     ),
-    Key("warm_up", kinds.PATHS, [], "Paths asked once after ready, before visitors.", _LATER),
-    Key("health", kinds.PROBE, "", "A path asked every `health_interval`; 2xx or 3xx is well.", _LATER),
-    Key("health_interval", kinds.duration(1, kinds.DAY, "10"), 10, "Time between two health checks.", _LATER),
+    Key("warm_up", kinds.PATHS, [], "Paths asked once after ready, before visitors."),
+    Key("health", kinds.PROBE, "", "A path asked every `health_interval`; 2xx or 3xx is well."),
+    Key("health_interval", kinds.duration(1, kinds.DAY, "10"), 10, "Time between two health checks."),
     Key(
         "health_failures",
         kinds.integer(1, 100, "3"),
         3,
         "So many failed checks in a row recycle the app.",
-        _LATER,
     ),
     Key(
         "tunnel_idle_timeout",
@@ -250,14 +246,12 @@ APP = (
         kinds.FLAG,
         True,
         "Recycle: the new process first; `false`: stop, hold requests, start.",
-        _LATER,
     ),
     Key(
         "recycle_after",
         kinds.RECYCLE_AFTER,
         {},
         "Recycle after so many requests, so long, or so much memory.",
-        _LATER,
     ),
 )
 

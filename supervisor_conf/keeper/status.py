@@ -23,7 +23,7 @@ _COLUMNS = (
     "GENERATION",
     "STARTS",
     "CRASHES",
-    "MEDIAN START",
+    "START-TIME",
     "QUEUE",
 )
 

@@ -489,6 +489,8 @@ class Lifecycle:
         if self.state not in (State.READY, State.STARTING):
             self._refuse(row.failure.why, told)
         self._give_up_recycle(told)
+        if self.rules.eager and self._may_start:
+            self._wanted_anyway = True
 
     def _crashed(self, told: Report, now: float) -> None:
         self._out.append(commands.Record(told, crash=True))

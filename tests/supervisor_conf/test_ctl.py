@@ -62,7 +62,8 @@ def test_start_status_and_stop(peer: LinkPeer) -> None:
     assert f"pid {spawned.pid}, port {spawned.port}" in started.stdout
 
     shown = supervisorctl(peer.run_directory, "app", "status").stdout.splitlines()
-    assert shown[0].split() == ["NAME", "STATE", "PID", "PORT", "GUARDED", "UPTIME", "GENERATION"]
+    columns = "NAME STATE PID PORT GUARDED UPTIME GENERATION STARTS CRASHES START-TIME QUEUE"
+    assert shown[0].split() == columns.split()
     assert shown[1].split()[:4] == ["shop", "READY", str(spawned.pid), str(spawned.port)]
     assert shown[2].split()[:2] == ["broken", "STOPPED"]
 

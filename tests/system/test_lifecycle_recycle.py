@@ -1,0 +1,195 @@
+"""Recycling: the new process first, no request fails; and what is done when there may be one only, or none comes."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from websockets.frames import Opcode
+
+from tests.kit import procfs
+from tests.kit.client import get
+from tests.kit.configs import app, front
+from tests.kit.load import Load
+from tests.kit.run import PorticoRun
+from tests.kit.until import wait_for_end, wait_until
+from tests.kit.websocket import WebSocketVisitor
+
+LIFE = "python life.py"
+RECYCLES = 6
+
+
+def pid_of_an_answer(run: PorticoRun) -> int:
+    return int(run.get("/").json()["pid"])
+
+
+def names(run: PorticoRun) -> dict[str, str]:
+    """Process names and states, as plain supervisorctl shows them."""
+    lines = [line.split() for line in run.supervisorctl("status").out.splitlines()]
+    return {words[0]: words[1] for words in lines if words[0].startswith("shop")}
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_recycling_under_load_fails_no_request(folder: Path, processes: int) -> None:
+    config = front() + app(command=LIFE, processes=processes)
+    with PorticoRun(folder, config) as run:
+        seen = {pid_of_an_answer(run)}
+        with Load(run.url, "/", clients=6) as load:
+            for _ in range(RECYCLES):
+                done = run.app("recycle", "shop")
+                assert done.status == 0, done.said
+                load.wait_for_more(20)
+                seen.add(pid_of_an_answer(run))
+        assert not load.failures, load.tally
+        assert len(seen) >= RECYCLES
+        wanted = {"shop"} if processes == 1 else {"shop:0", "shop:1"}
+        wait_until(lambda: set(names(run)) == wanted, "the end of the old ones")
+        assert set(names(run).values()) == {"RUNNING"}
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+def test_recycling_under_wrk_fails_no_request(folder: Path) -> None:
+    with PorticoRun(folder, front() + app(command=LIFE)) as run:
+        run.get("/")
+        argv = ["wrk", "-t", "1", "-c", "8", "-d", "6s", run.url]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as wrk:
+            recycled = 0
+            while wrk.poll() is None and recycled < 20:
+                assert run.app("recycle", "shop").status == 0
+                recycled += 1
+            said = wrk.communicate(timeout=60)[0]
+        assert recycled >= 3
+        assert int(re.findall(r"(\d+) requests in", said)[0]) > 100
+        assert "Socket errors" not in said, said
+        assert "Non-2xx" not in said, said
+
+
+def test_status_stays_honest_while_one_follows_the_other(folder: Path) -> None:
+    with PorticoRun(folder, front() + app(command=LIFE)) as run:
+        old = pid_of_an_answer(run)
+        (folder / "apps" / "slow").write_text("1.5")
+        with Load(run.url, "/sleep?s=2", clients=2) as load:
+            run.wait_for_sleepers(2)
+            order = subprocess.Popen(
+                [str(run.person.bin / "portico"), "ctl", "app", "recycle", "shop"], cwd=folder
+            )
+            wait_until(lambda: "shop:shop-new" in names(run), "the new one")
+            assert run.pid_of("shop") == old
+            assert order.wait(30) == 0
+            new = run.pid_of("shop")
+            assert new not in (0, old)
+            assert f"shop:shop-draining-{old}" in names(run)
+            assert "No config updates" in run.supervisorctl("reread").out
+        assert not load.failures, load.tally
+        wait_for_end(old)
+        wait_until(lambda: set(names(run)) == {"shop"}, "the end of the old one")
+        assert pid_of_an_answer(run) == new
+
+
+def test_a_stop_while_one_follows_the_other_stops_both(folder: Path) -> None:
+    with PorticoRun(folder, front() + app(command=LIFE)) as run:
+        old = pid_of_an_answer(run)
+        (folder / "apps" / "slow").write_text("30")
+        order = subprocess.Popen(
+            [str(run.person.bin / "portico"), "ctl", "app", "recycle", "shop"],
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_until(lambda: "shop:shop-new" in names(run), "the new one")
+        assert run.supervisorctl("stop", "shop").status == 0
+        wait_until(lambda: names(run) == {"shop": "STOPPED"}, "both are gone")
+        assert order.wait(30) == 1
+        wait_for_end(old)
+        assert run.get("/").status == 503
+        (folder / "apps" / "slow").unlink()
+        assert run.supervisorctl("start", "shop").status == 0
+        assert run.get("/").status == 200
+
+
+def test_when_the_new_one_does_not_come_the_old_one_stays(folder: Path) -> None:
+    with PorticoRun(folder, front() + app(command=LIFE)) as run:
+        old = pid_of_an_answer(run)
+        (folder / "apps" / "broken").touch()
+        with Load(run.url, "/", clients=2) as load:
+            done = run.app("recycle", "shop")
+            load.wait_for_more(10)
+        assert done.status == 1
+        assert "broken by a file" in done.said
+        assert not load.failures, load.tally
+        assert pid_of_an_answer(run) == old
+        assert "broken by a file" in run.app("why", "shop").out
+        assert names(run) == {"shop": "RUNNING"}
+
+
+def test_without_overlap_requests_wait_and_two_never_run_together(folder: Path) -> None:
+    with PorticoRun(folder, front() + app(command=LIFE, overlap=False)) as run:
+        old = pid_of_an_answer(run)
+        (folder / "apps" / "slow").write_text("0.3")
+        with Load(run.url, "/", clients=4) as load:
+            done = run.app("recycle", "shop")
+            load.wait_for_more(10)
+        assert done.status == 0, done.said
+        assert not load.failures, load.tally
+        assert not procfs.alive(old)
+        assert pid_of_an_answer(run) != old
+        moves = [json.loads(line) for line in (run.run_directory / "portico.log").read_text().splitlines()]
+        moves = [one for one in moves if one["event"] in ("app.spawned", "app.exited")]
+        assert [one["event"] for one in moves][:3] == ["app.spawned", "app.exited", "app.spawned"]
+
+
+def test_a_recycle_goes_on_when_the_keeper_dies_in_the_middle(folder: Path) -> None:
+    with PorticoRun(folder, front() + app(command=LIFE)) as run:
+        old = pid_of_an_answer(run)
+        (folder / "apps" / "slow").write_text("1")
+        with Load(run.url, "/", clients=4) as load:
+            order = subprocess.Popen(
+                [str(run.person.bin / "portico"), "ctl", "app", "recycle", "shop"],
+                cwd=folder,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            wait_until(lambda: "shop:shop-new" in names(run), "the new one")
+            procfs.kill(run.keeper())
+            order.wait(30)
+            wait_for_end(old)
+            load.wait_for_more(20)
+        assert not load.failures, load.tally
+        wait_until(lambda: set(names(run)) == {"shop"}, "one name")
+        assert pid_of_an_answer(run) != old
+
+
+def test_an_open_websocket_is_kept_until_the_drain_limit(folder: Path) -> None:
+    config = front(drain_limit=1) + app(command="uvicorn --log-level warning probe:asgi")
+    with PorticoRun(folder, config) as run:
+        old = run.get("/facts").json()["pid"]
+        with WebSocketVisitor(run.url, "/") as visitor:
+            assert run.app("recycle", "shop").status == 0
+            assert run.get("/facts").json()["pid"] != old
+            assert procfs.alive(old)  # for the sake of this one
+            wait_for_end(old)
+            assert visitor.frame().opcode is Opcode.CLOSE  # the app's own farewell
+
+
+def test_so_many_requests_and_it_is_replaced(folder: Path) -> None:
+    config = front() + app(command=LIFE, recycle_after={"requests": 50})
+    with PorticoRun(folder, config) as run:
+        old = pid_of_an_answer(run)
+        with Load(run.url, "/", clients=4) as load:
+            wait_until(lambda: run.pid_of("shop") not in (0, old), "another process")
+        assert not load.failures, load.tally
+
+
+def test_so_much_memory_or_age_and_it_is_replaced(folder: Path) -> None:
+    config = front()
+    config += app("fat", command=LIFE, path="/fat", recycle_after={"memory": "100MiB"})
+    config += app("old", command=LIFE, path="/old", recycle_after={"age": 2})
+    with PorticoRun(folder, config) as run:
+        fat, old = (int(get(run.url, f"/{name}/").json()["pid"]) for name in ("fat", "old"))
+        get(run.url, "/fat/eat?mib=120")
+        wait_until(lambda: get(run.url, "/old/").json()["pid"] != old, "another process")
+        wait_until(lambda: get(run.url, "/fat/").json()["pid"] != fat, "a slimmer process")
