@@ -15,7 +15,7 @@ import structlog
 from gevent.queue import Queue
 
 from supervisor_conf.control.codec import Decoder, ProtocolError, encode
-from supervisor_conf.control.messages import Hello, NewAccessLog, NewEventLog, Refused
+from supervisor_conf.control.messages import WORKER_FRAME_LIMIT, Hello, NewAccessLog, NewEventLog, Refused
 
 FIRST_RETRY = 0.02
 LONGEST_RETRY = 0.5
@@ -39,7 +39,8 @@ class KeeperLink:
         take_log: Callable[[object, int], None],
         using: Callable[[], tuple[tuple[str, int], ...]] = tuple,
     ) -> None:
-        """`using`: apps and generations that this worker has a route to, for Hello. `take_log`: gets NewAccessLog or NewEventLog with its descriptor, and owns that."""
+        """`using`: apps and generations that this worker has a route to, for Hello.
+        `take_log`: gets NewAccessLog or NewEventLog with its descriptor, and owns that."""
         self._path = path
         self._name = name
         self._handle = handle
@@ -87,7 +88,7 @@ class KeeperLink:
         outbox.put(encode(Hello("worker", self._name, self._using())))
         self._outbox = outbox
         self._when_back()
-        decoder = Decoder()
+        decoder = Decoder(WORKER_FRAME_LIMIT)
         descriptors: deque[int] = deque()
         try:
             while data := _receive(connection, descriptors):

@@ -61,10 +61,10 @@ def render(
     """Content-Type and body of the answer to a request that failed.
 
     `accept`: all Accept values joined by commas, or b"". A refusal that brings a body of its own
-    (app_offline.htm) is answered with it, as HTML.
+    (app_offline.htm) is answered with its bytes, as HTML whose charset only the file knows.
     """
-    if failure.refusal and failure.refusal.body:
-        return Form.HTML.value, failure.refusal.body.encode("utf-8", "replace")
+    if failure.refusal and failure.refusal.verbatim:
+        return b"text/html", failure.refusal.body.encode("utf-8", "surrogateescape")
     page = _page(status, failure, request_id, app, loopback, show_report)
     form = preferred_form(accept)
     if form is Form.HTML:

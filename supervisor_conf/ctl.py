@@ -24,6 +24,8 @@ _HELP: Final = """\
 app status [NAME] [--json]   what runs: pid, port, guarded or not, since when
 app start NAME               start it and wait until it is ready; lifts `app stop`
 app stop NAME                let its requests finish, then stop it; visitors get 503
+app offline NAME [MESSAGE]   visitors get 503 with the message at once; the app is drained and stopped
+app online NAME              the end of that
 app why NAME                 the report of its last failed start or crash
 app recycle portico-front    replace the workers one at a time, each new one first
 app reopen                   open the log files anew, after logrotate has moved them; so does SIGUSR2"""

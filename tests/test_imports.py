@@ -28,6 +28,7 @@ ONLY_IN = {
         "proxy/tunnel.py",
         "proxy/worker.py",
     ),
+    "inotify_simple": ("supervisor_conf/keeper/watch.py",),
     "h11": ("proxy/strict.py", "proxy/peer.py", "proxy/body.py", "supervisor_conf/keeper/asking.py"),
 }
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))

@@ -17,6 +17,9 @@ from dataclasses import dataclass
 
 VERSION = 1
 
+WORKER_FRAME_LIMIT = 8 * 1024 * 1024
+"""What the keeper tells workers may be so long: app_offline.htm is in it."""
+
 PLUGIN_LINK_FRAME_LIMIT = 16 * 1024 * 1024
 """Both ends of the plugin link give it to the codec: Memory tells everything at once."""
 
@@ -77,7 +80,8 @@ class Refusal:
     sentence: str  # for the page
     retry_after: int = 0  # seconds; 0: no Retry-After
     report: Report | None = None
-    body: str = ""  # app_offline.htm
+    body: str = ""  # app_offline.htm; bytes that are not UTF-8 are surrogates (PEP 383)
+    verbatim: bool = False  # answer with `body` as it is, be it empty
 
 
 # --------------------------------------------------------------------------------------------------------------

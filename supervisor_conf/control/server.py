@@ -18,11 +18,12 @@ import gevent
 from gevent import socket
 from gevent.event import Event
 
-from supervisor_conf.control.codec import Decoder, ProtocolError, encode
-from supervisor_conf.control.messages import AppRoutes, Hello, Refused
+from supervisor_conf.control.codec import FRAME_LIMIT, Decoder, ProtocolError, encode
+from supervisor_conf.control.messages import WORKER_FRAME_LIMIT, AppRoutes, Hello, Refused
 
-UNSENT_LIMIT: Final = 4 * 1024 * 1024
-"""Bytes that a peer may leave unread before it is dropped: far above all routes of a hundred apps."""
+UNSENT_LIMIT: Final = 32 * 1024 * 1024
+"""Bytes that a peer may leave unread before it is dropped: far above all routes of a hundred apps, and above the
+largest pages of a few that are offline."""
 
 CONFIRMATION_LIMIT: Final = 1.0
 """Seconds that a worker is held until the plugin has confirmed its pid."""
@@ -69,7 +70,7 @@ class Peer:
             return
         if descriptor is not None:
             self._descriptors.append((self._written + len(self._unsent), descriptor))
-        self._unsent += encode(message)
+        self._unsent += encode(message, WORKER_FRAME_LIMIT if self.role == "worker" else FRAME_LIMIT)
         if len(self._unsent) > UNSENT_LIMIT:
             self._unsent.clear()
             self.close()

@@ -23,7 +23,9 @@ from supervisor_conf.keeper.app import KeptApp
 from supervisor_conf.keeper.care import ROUND
 from supervisor_conf.keeper.link import PluginLink
 from supervisor_conf.keeper.logs import Logs
+from supervisor_conf.keeper.offline import FILE, Offline
 from supervisor_conf.keeper.orders import Orders
+from supervisor_conf.keeper.watch import Watch
 from supervisor_conf.law import events
 from supervisor_conf.law.events import EndStage, Hold
 from supervisor_conf.law.lifecycle import LawBroken
@@ -58,6 +60,8 @@ class Keeper:
         }
         self._link = link
         self._log = log
+        self.offline = Offline(self, log)
+        self._watch = Watch((FILE,), self.offline.look_in, log)
         self._logs = Logs(front.access_log, run_directory, event_log)
         self._server = ControlServer(run_directory / "control.sock", self, log, group=group)
         self._orders = Orders(self)
@@ -131,6 +135,9 @@ class Keeper:
             app.usage.expect(self._worker_names)
             if name in memory.stopped:
                 app.handle(events.Held(Hold.STOPPED))
+        self._watch.set_folders(app.settings.directory for app in self.apps.values())
+        self.offline.remember(kept)
+        self._watch.start()
         if memory.ending:
             self._end(EndStage(memory.ending))
         for generation in memory.running:
@@ -189,6 +196,8 @@ class Keeper:
 
     def refuse(self, asker: int, app: str, refusal: Refusal) -> None:
         peer = self._peers.get(asker)
+        if refusal.why == Hold.OFFLINE:
+            refusal = self.offline.refusal(app)
         if peer is not None and peer.role == "worker":
             peer.send(GiveUp(app, refusal))
         self._orders.refused(asker, refusal)
@@ -214,7 +223,7 @@ class Keeper:
         app = self.apps[routes.app]
         numbers = sorted(worker.number for worker in self._workers())
         share = shares(app.settings.queue_limit, len(numbers))[numbers.index(peer.number)]
-        peer.send_routes(replace(routes, queue_share=share))
+        peer.send_routes(replace(self.offline.dressed(routes), queue_share=share))
         app.told(peer.number)
 
     def _share_queues(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final, Protocol
 
 from supervisor_conf.control import messages
@@ -10,6 +11,7 @@ from supervisor_conf.control.messages import Done, Order, Progress, Refusal
 from supervisor_conf.control.server import Peer
 from supervisor_conf.keeper import status, words
 from supervisor_conf.keeper.app import KeptApp
+from supervisor_conf.keeper.offline import Offline
 from supervisor_conf.law import events
 from supervisor_conf.law.commands import State
 from supervisor_conf.law.events import Hold
@@ -19,12 +21,14 @@ TEXT_PIECE: Final = 8000
 
 FRONT: Final = "portico-front"
 
-_LATER: Final = frozenset({"offline", "online", "requests", "log", "reload"})
+_LATER: Final = frozenset({"requests", "log", "reload"})
 
 _USAGE: Final = {
     "status": "app status [NAME] [--json]",
     "start": "app start NAME",
     "stop": "app stop NAME",
+    "offline": "app offline NAME [MESSAGE]",
+    "online": "app online NAME",
     "why": "app why NAME",
     "recycle": "app recycle NAME, app recycle portico-front",
     "reset": "app reset NAME",
@@ -36,6 +40,7 @@ class House(Protocol):
     """What orders need of the keeper."""
 
     apps: dict[str, KeptApp]
+    offline: Offline
 
     def tell_plugin(self, message: object) -> None: ...
     def workers(self) -> list[dict[str, object]]: ...
@@ -57,6 +62,8 @@ class Orders:
             "status": self._status,
             "start": self._start,
             "stop": self._stop,
+            "offline": self._offline,
+            "online": self._online,
             "why": self._why,
             "recycle": self._recycle,
             "reset": self._reset,
@@ -154,6 +161,25 @@ class Orders:
             peer.send(Progress(f"{name}: stopping"))
         self._stopping[peer.number] = (peer, app)
         app.handle(events.Held(Hold.STOPPED))
+
+    def _offline(self, peer: Peer, order: Order) -> None:
+        app = self._named(peer, replace(order, arguments=order.arguments[:1]))
+        if app is None:
+            return
+        name = app.settings.name
+        self._house.offline.take(name, " ".join(order.arguments[1:]))
+        if not app.law.rows:
+            _end(peer, 0, f"{name}: offline")
+            return
+        peer.send(Progress(f"{name}: offline, visitors get 503; stopping"))
+        self._stopping[peer.number] = (peer, app)
+
+    def _online(self, peer: Peer, order: Order) -> None:
+        app = self._named(peer, order)
+        if app is None:
+            return
+        left = self._house.offline.bring_back(app.settings.name)
+        _end(peer, 1 if left else 0, left or f"{app.settings.name}: online, the next request starts it")
 
     def _why(self, peer: Peer, order: Order) -> None:
         app = self._named(peer, order)

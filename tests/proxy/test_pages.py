@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -166,9 +167,12 @@ def test_a_problem_for_a_program() -> None:
 
 
 def test_offline_is_the_operators_own_page() -> None:
-    refusal = Refusal(503, "offline", "The app is offline.", retry_after=10, body="<h1>Back soon</h1>")
-    offline = Failure(Cause.REFUSED, Stage.CHOOSE, Side.FRONT, refusal=refusal)
-    assert shown(offline, b"application/json") == (Form.HTML.value, "<h1>Back soon</h1>")
+    refusal = Refusal(503, "offline", "The app is offline.", retry_after=10, verbatim=True)
+    for content in (b"<h1>Back soon</h1>", b"<h1>\xe4 in Latin-1</h1>", b""):
+        given = replace(refusal, body=content.decode("utf-8", "surrogateescape"))
+        offline = Failure(Cause.REFUSED, Stage.CHOOSE, Side.FRONT, refusal=given)
+        answer = render(503, offline, accept=b"application/json", request_id="i")
+        assert answer == (b"text/html", content)
 
 
 def test_bytes_that_are_no_text_do_not_stop_a_page() -> None:
