@@ -111,7 +111,7 @@ class Exchange:
             age=self.client.now() - self.started,
             client=self.caller.address or "unix",
             method=self.request.method.decode("ascii"),
-            target=self.request.target.partition(b"?")[0].decode("ascii"),
+            target=_shown(self.request.target.partition(b"?")[0]),
             pid=self.app_pid,
         )
 
@@ -159,3 +159,12 @@ def too_large(limit: int) -> Failure:
 
 def bad_body(error: Malformed) -> Failure:
     return Failure(Cause.BAD_REQUEST, Stage.REQUEST_BODY, Side.CLIENT, error.reason, status=error.status)
+
+
+LONGEST_SHOWN = 300
+
+
+def _shown(path: bytes) -> str:
+    """As much of a path as a list has room for: fifty of them fit into a frame of the control protocol."""
+    text = path[:LONGEST_SHOWN].decode("ascii", "replace")
+    return f"{text}…" if len(path) > LONGEST_SHOWN else text

@@ -38,6 +38,7 @@ from supervisor_conf.logfiles import take_over
 from supervisor_conf.settings import Settings, from_json
 
 REPORT_EVERY = 1.0
+LINES_A_FRAME = 50
 
 
 class Worker:
@@ -158,7 +159,7 @@ class Worker:
 
     def _heard(self, message: object) -> None:
         if isinstance(message, AskRequests):
-            self._keeper.send(Requests(message.question, self._request_lines(message.app)))
+            self._tell_requests(message)
         else:
             self.backend.handle(message)
 
@@ -187,6 +188,13 @@ class Worker:
             for desk in self.backend.desks.values():
                 if (counters := desk.counters()) is not None:
                     self._keeper.send(counters)
+
+    def _tell_requests(self, asked: AskRequests) -> None:
+        """In frames that hold them whatever JSON makes of each."""
+        lines = self._request_lines(asked.app)
+        for first in range(0, max(len(lines), 1), LINES_A_FRAME):
+            piece = lines[first : first + LINES_A_FRAME]
+            self._keeper.send(Requests(asked.question, piece, more=first + LINES_A_FRAME < len(lines)))
 
     def _request_lines(self, app: str) -> tuple[RequestLine, ...]:
         exchanges = [

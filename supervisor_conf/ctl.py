@@ -28,6 +28,7 @@ app offline NAME [MESSAGE]   visitors get 503 with the message at once; the app 
 app online NAME              the end of that
 app why NAME                 the report of its last failed start or crash
 app recycle portico-front    replace the workers one at a time, each new one first
+app requests [NAME] [--json] what is in flight or waits: age, phase, app, pid, client, target without query
 app reopen                   open the log files anew, after logrotate has moved them; so does SIGUSR2"""
 
 

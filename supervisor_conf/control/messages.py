@@ -162,10 +162,11 @@ class RequestLine:
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """Answer to AskRequests."""
+    """Answer to AskRequests, in several of these where it is long."""
 
     question: int
     requests: tuple[RequestLine, ...]
+    more: bool = False  # another one follows
 
 
 # --------------------------------------------------------------------------------------------------------------

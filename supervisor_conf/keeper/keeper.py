@@ -25,6 +25,7 @@ from supervisor_conf.keeper.link import PluginLink
 from supervisor_conf.keeper.logs import Logs
 from supervisor_conf.keeper.offline import FILE, Offline
 from supervisor_conf.keeper.orders import Orders
+from supervisor_conf.keeper.questions import Questions
 from supervisor_conf.keeper.watch import Watch
 from supervisor_conf.law import events
 from supervisor_conf.law.events import EndStage, Hold
@@ -60,6 +61,7 @@ class Keeper:
         }
         self._link = link
         self._log = log
+        self.questions = Questions()
         self.offline = Offline(self, log)
         self._watch = Watch((FILE,), self.offline.look_in, log)
         self._logs = Logs(front.access_log, run_directory, event_log)
@@ -112,7 +114,7 @@ class Keeper:
                 for one in self.apps.values():
                     one.worker_expected_no_more(pid)
             case messages.Reopened(problem=problem):
-                found = " ".join(filter(None, (problem, self._logs.reopen(self._workers()))))
+                found = " ".join(filter(None, (problem, self._logs.reopen(self.worker_peers()))))
                 self._log.info("logs.reopened", problem=found)
                 self._orders.reopened(found)
             case messages.FrontRecycled(problem=problem):
@@ -185,7 +187,7 @@ class Keeper:
         self._link.send(message)
 
     def publish(self, routes: AppRoutes) -> None:
-        for peer in self._workers():
+        for peer in self.worker_peers():
             self._send_routes(peer, routes)
 
     def release(self, asker: int, routes: AppRoutes) -> None:
@@ -207,13 +209,13 @@ class Keeper:
         self._tell_if_apps_stopped()
 
     def workers(self) -> list[dict[str, object]]:
-        connected = {peer.pid for peer in self._workers()}
+        connected = {peer.pid for peer in self.worker_peers()}
         return [
             {"process": process, "pid": pid, "connected": pid in connected}
             for pid, process in sorted(self._worker_names.items(), key=lambda item: item[1])
         ]
 
-    def _workers(self) -> list[Peer]:
+    def worker_peers(self) -> list[Peer]:
         return [peer for peer in self._peers.values() if peer.role == "worker"]
 
     def recycled(self, app: str, refusal: Refusal | None) -> None:
@@ -221,7 +223,7 @@ class Keeper:
 
     def _send_routes(self, peer: Peer, routes: AppRoutes) -> None:
         app = self.apps[routes.app]
-        numbers = sorted(worker.number for worker in self._workers())
+        numbers = sorted(worker.number for worker in self.worker_peers())
         share = shares(app.settings.queue_limit, len(numbers))[numbers.index(peer.number)]
         peer.send_routes(replace(self.offline.dressed(routes), queue_share=share))
         app.told(peer.number)
@@ -269,12 +271,16 @@ class Keeper:
     def gone(self, peer: Peer) -> None:
         self._peers.pop(peer.number, None)
         self._orders.forget(peer)
+        self.questions.gone(peer)
         for app in self.apps.values():
             app.worker_gone(peer.number)
         if peer.role == "worker":
             self._share_queues()
 
     def _from_worker(self, peer: Peer, message: Any) -> None:
+        if isinstance(message, messages.Requests):
+            self.questions.answered(peer, message)
+            return
         name = getattr(message, "app", "")
         app = self.apps.get(name)
         if app is None:

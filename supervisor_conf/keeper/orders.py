@@ -9,9 +9,10 @@ from typing import Final, Protocol
 from supervisor_conf.control import messages
 from supervisor_conf.control.messages import Done, Order, Progress, Refusal
 from supervisor_conf.control.server import Peer
-from supervisor_conf.keeper import status, words
+from supervisor_conf.keeper import questions, status, words
 from supervisor_conf.keeper.app import KeptApp
 from supervisor_conf.keeper.offline import Offline
+from supervisor_conf.keeper.questions import Answer, Questions
 from supervisor_conf.law import events
 from supervisor_conf.law.commands import State
 from supervisor_conf.law.events import Hold
@@ -21,7 +22,7 @@ TEXT_PIECE: Final = 8000
 
 FRONT: Final = "portico-front"
 
-_LATER: Final = frozenset({"requests", "log", "reload"})
+_LATER: Final = frozenset({"log", "reload"})
 
 _USAGE: Final = {
     "status": "app status [NAME] [--json]",
@@ -30,6 +31,7 @@ _USAGE: Final = {
     "offline": "app offline NAME [MESSAGE]",
     "online": "app online NAME",
     "why": "app why NAME",
+    "requests": "app requests [NAME] [--json]",
     "recycle": "app recycle NAME, app recycle portico-front",
     "reset": "app reset NAME",
     "reopen": "app reopen",
@@ -41,9 +43,11 @@ class House(Protocol):
 
     apps: dict[str, KeptApp]
     offline: Offline
+    questions: Questions
 
     def tell_plugin(self, message: object) -> None: ...
     def workers(self) -> list[dict[str, object]]: ...
+    def worker_peers(self) -> list[Peer]: ...
 
 
 class Orders:
@@ -65,6 +69,7 @@ class Orders:
             "offline": self._offline,
             "online": self._online,
             "why": self._why,
+            "requests": self._requests,
             "recycle": self._recycle,
             "reset": self._reset,
             "reopen": self._reopen,
@@ -189,6 +194,19 @@ class Orders:
             _end(peer, 0, f"{app.settings.name}: no start has failed and no process has crashed.")
         else:
             _end(peer, 0, words.story(app.last_report))
+
+    def _requests(self, peer: Peer, order: Order) -> None:
+        name = ""
+        if order.arguments:
+            app = self._named(peer, order)
+            if app is None:
+                return
+            name = app.settings.name
+
+        def show(answer: Answer) -> None:
+            _end(peer, 0, questions.as_json(answer) if order.json else questions.as_table(answer))
+
+        self._house.questions.ask(self._house.worker_peers(), name, show)
 
     def _recycle(self, peer: Peer, order: Order) -> None:
         if order.arguments == (FRONT,):
