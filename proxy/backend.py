@@ -6,6 +6,7 @@ for, once, however many requests wait (`Need`); the keeper answers by pushing Ap
 
 from __future__ import annotations
 
+import os
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -52,7 +53,8 @@ class ConnectRefused(Exception):
 
 def connect(route: Route, deadlines: Deadlines) -> Stream:
     """A connection to where a generation answers. Raises ConnectRefused, OSError."""
-    address: Address = route.socket or (route.host, route.port)
+    # From the working directory, as the worker stands in the run directory (see `worker.main`).
+    address: Address = os.path.relpath(route.socket) if route.socket else (route.host, route.port)
     family = socket.AF_UNIX if route.socket else socket.AF_INET6 if ":" in route.host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:

@@ -63,7 +63,7 @@ class Worker:
         self.handlers = Handlers(settings.apps)
         self.deadlines = Deadlines()
         self._keeper = KeeperLink(
-            str(run_directory / "control.sock"),
+            os.path.relpath(run_directory / "control.sock"),
             name,
             self._heard,
             self._keeper_back,
@@ -211,6 +211,8 @@ def _plain_address(address: str) -> str:
 def main(arguments: list[str]) -> int:
     """`python -P -m proxy RUN_DIRECTORY`, with the descriptors of docs/architecture.md."""
     run_directory = Path(arguments[1])
+    # Sockets are reached from here: the folders above may be closed to the user that we become.
+    os.chdir(run_directory)
     sockets = adopt(os.environ)  # type: ignore[arg-type]
     event_log = int(os.environ["PORTICO_LOG_FD"])
     configure(event_log, process=f"front-{os.getpid()}")

@@ -77,7 +77,16 @@ def _included(settings: Settings, python: str) -> list[Section]:
     plugin = _rpc("supervisor_conf.plugin.rpc:make")
     if settings.file is not None:
         plugin["config"] = _path(settings.file)
-    return [("rpcinterface:portico", plugin), *_programs(settings, python)]
+    return [("rpcinterface:portico", plugin), *map(_among_others, _programs(settings, python))]
+
+
+def _among_others(section: Section) -> Section:
+    """supervisord wants a log's folder before the plugin can make it: these go where all its programs' logs go."""
+    name, keys = section
+    if name in (f"program:{KEEPER}", f"program:{FRONT}"):
+        keys = {key: value for key, value in keys.items() if not key.startswith("stdout_logfile_")}
+        keys["stdout_logfile"] = "AUTO"
+    return name, keys
 
 
 def _supervisord(settings: Settings) -> dict[str, object]:

@@ -121,9 +121,10 @@ def workers_group(user: str) -> int | None:
         return grp.getgrnam("nogroup").gr_gid
 
 
-def prepare(directory: Path) -> Lock:
+def prepare(directory: Path, included: bool = False) -> Lock:
     """Make the folder ours: create it, set its mode, lock it, remove stale sockets and pid.
 
+    `included`: somebody else's supervisord runs us, whose own socket and pid are not ours to remove.
     Raises UnusableRunDirectory (AlreadyRunning).
     """
     if problem := obstacle(directory):
@@ -136,18 +137,33 @@ def prepare(directory: Path) -> Lock:
         raise UnusableRunDirectory(
             f"the run directory {directory} cannot be used: {error.strerror}"
         ) from error
-    remove_sockets(directory)
+    if not included:
+        _remove_supervisord(directory)
+    _remove_ours(directory)
     return lock
 
 
 def remove_sockets(directory: Path) -> None:
     """Remove what an instance that has ended may have left: its sockets and its pid file."""
-    for name in (SUPERVISOR_SOCKET, CONTROL_SOCKET, SUPERVISORD_PID):
+    _remove_supervisord(directory)
+    _remove_ours(directory)
+
+
+def _remove_supervisord(directory: Path) -> None:
+    for name in (SUPERVISOR_SOCKET, SUPERVISORD_PID):
         (directory / name).unlink(missing_ok=True)
-    for pattern in (f"{SUPERVISOR_SOCKET}.*", f"{APPS}/*/*.sock"):
-        for path in directory.glob(pattern):
-            if stat.S_ISSOCK(path.lstat().st_mode):
-                path.unlink()
+    _unlink_sockets(directory, f"{SUPERVISOR_SOCKET}.*")
+
+
+def _remove_ours(directory: Path) -> None:
+    (directory / CONTROL_SOCKET).unlink(missing_ok=True)
+    _unlink_sockets(directory, f"{APPS}/*/*.sock")
+
+
+def _unlink_sockets(directory: Path, pattern: str) -> None:
+    for path in directory.glob(pattern):
+        if stat.S_ISSOCK(path.lstat().st_mode):
+            path.unlink()
 
 
 def running_pid(directory: Path) -> int | None:

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from supervisor_conf import eventlog, logfiles
+from backend_shim import autoload
+from supervisor_conf import eventlog, logfiles, run_directory
+from supervisor_conf.conffile import render_supervisorctl_conf
 from supervisor_conf.plugin import guard, memory, sockets
 from supervisor_conf.plugin.context import Context
 from supervisor_conf.plugin.descriptors import lift, make_room
@@ -124,12 +126,33 @@ def _prepare_by_itself(options: Any, config: str) -> _Prepared:
         settings = load_settings(Path(config), os.environ)
         for warning in settings.warnings:
             options.logger.warn(f"portico: {warning.error.sentence}")
-        settings.front.run_directory.mkdir(parents=True, exist_ok=True)
+        shim = _take_run_directory(settings)
         sockets.bind_all(settings.front.listen)
-    except (guard.Unsuitable, sockets.AddressUnavailable, InvalidSettings, OSError) as error:
+    except _REASONS_TO_LEAVE as error:
         _leave(options, str(error))
-    shim = settings.front.run_directory / "shim"
-    return _Prepared(settings, None, shim if shim.is_dir() else None)
+    return _Prepared(settings, None, shim)
+
+
+_REASONS_TO_LEAVE = (
+    guard.Unsuitable,
+    sockets.AddressUnavailable,
+    InvalidSettings,
+    run_directory.UnusableRunDirectory,
+    OSError,
+)
+
+
+def _take_run_directory(settings: Settings) -> Path:
+    """What `portico run` does with its folder: ours alone, with the shim and the file for `portico ctl`."""
+    directory = settings.front.run_directory
+    if directory not in _locks:  # a reload comes here again, and the lock is ours already
+        _locks[directory] = run_directory.prepare(directory, included=True)
+    run_directory.write(directory / run_directory.SUPERVISORCTL_CONF, render_supervisorctl_conf(settings))
+    return autoload.install(directory / run_directory.SHIM)
+
+
+_locks: dict[Path, run_directory.Lock] = {}
+"""Held until this process ends."""
 
 
 def _open_log(path: Path) -> int:

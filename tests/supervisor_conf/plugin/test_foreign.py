@@ -28,6 +28,7 @@ stdout_log = ""
 
 
 def _rig(tmp_path: Path, port: int = 0) -> Rig:
+    (tmp_path / "portico.lock").touch()  # a run directory is a folder that is empty, or has been one before
     file = tmp_path / "portico.toml"
     file.write_text(TOML.format(port=port, python=sys.executable))
     return Rig(tmp_path, load_settings(file, {}))
@@ -111,6 +112,7 @@ def test_what_is_wrong_is_said_and_supervisord_does_not_start(
     tmp_path: Path, change: tuple[str, str], sentence: str
 ) -> None:
     rig = _rig(tmp_path)
+    (tmp_path / "portico.lock").touch()  # a run directory is a folder that is empty, or has been one before
     file = tmp_path / "portico.toml"
     file.write_text(file.read_text().replace(*change))
     done = _run(rig, _conf(rig))
