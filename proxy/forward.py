@@ -291,7 +291,9 @@ class _Conversation:
         self.generation.has_answered()
         self._to_client(response_head(response, exchange, chunked=False))
         self.client.when_gone = None
-        tunnel(self.client, self.app, exchange.desk.settings.tunnel_idle_timeout or None)
+        before, limit = self.client.sent, exchange.desk.settings.tunnel_idle_timeout or None
+        exchange.reason = tunnel(self.client, self.app, limit)
+        exchange.body_sent = self.client.sent - before
 
     def _client_left(self) -> None:
         self.exchange.client_left = True

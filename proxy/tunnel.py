@@ -55,15 +55,17 @@ class _Tunnel:
         self.app = app
         self.idle_limit = idle_limit
         self.moved = client.now()
+        self.reason = ""
 
     def is_idle(self) -> bool:
         return self.idle_limit is not None and self.client.now() - self.moved >= self.idle_limit
 
     def cut(self) -> None:
+        self.reason = self.reason or ("tunnel-idle" if self.is_idle() else "tunnel-broken")
         self.client.abort()
         self.app.abort()
 
-    def run(self) -> None:
+    def run(self) -> str:
         up = gevent.spawn(_Pipe(self, self.client, self.app).run)
         try:
             _Pipe(self, self.app, self.client).run()
@@ -71,8 +73,12 @@ class _Tunnel:
         finally:
             if not up.dead:
                 up.kill()
+        return self.reason
 
 
-def tunnel(client: Stream, app: Stream, idle_limit: float | None) -> None:
-    """Relay until both sides have ended, one has broken, or nothing moved for `idle_limit` seconds."""
-    _Tunnel(client, app, idle_limit).run()
+def tunnel(client: Stream, app: Stream, idle_limit: float | None) -> str:
+    """Relay until both sides have ended, one has broken, or nothing moved for `idle_limit` seconds.
+
+    Returns the word for logs: "" (ended by both), "tunnel-broken", "tunnel-idle".
+    """
+    return _Tunnel(client, app, idle_limit).run()

@@ -504,17 +504,29 @@ def test_what_follows_an_upgrade_that_was_not_confirmed_is_judged_as_a_request(r
 
 
 def test_the_access_log_has_a_line_for_each_tunnel(run: PorticoRun) -> None:
-    mark = "?mark=logged"
-    with WebSocketVisitor(run.url, f"/uvicorn{mark}") as visitor:
+    """With the bytes that went to the client after the 101, and why the front ended it, if it did."""
+    with WebSocketVisitor(run.url, "/uvicorn?mark=ended") as visitor:
         visitor.send("counted")
         assert visitor.text() == "counted"
+        visitor.protocol.send_close(1000)
+        visitor.flush()
+        visitor.until_end()
+        sent = len(visitor.raw.partition(b"\r\n\r\n")[2])
+    with WebSocketVisitor(run.url, "/idle?mark=idle") as visitor:
+        visitor.until_end()
+    assert logged(run, "?mark=ended") == ("101", str(sent), "uvicorn", "-")
+    assert logged(run, "?mark=idle") == ("101", "0", "idle", "tunnel-idle")
+
+
+def logged(run: PorticoRun, mark: str) -> tuple[str, str, str, str]:
+    """Status, bytes, app and reason of the line with this mark in its target."""
     log = run.directory / "logs" / "access.log"
-    line = wait_until(
-        lambda: next((line for line in log.read_text().splitlines() if mark in line), ""),
-        "the tunnel's line in the access log",
+    pattern = re.compile(
+        rf'"GET \S+{re.escape(mark)} HTTP/1.1" (\d+) (\d+) (\w+)#\d+ .* (\S+)$', re.MULTILINE
     )
-    assert re.search(r'"GET /uvicorn\?mark=logged HTTP/1.1" 101 ', line)
-    assert " uvicorn#" in line
+    found = wait_until(lambda: pattern.search(log.read_text()), f"{mark} in the access log")
+    status, size, name, reason = found.groups()
+    return status, size, name, reason
 
 
 # ------------------------------------------------------------------------------------------------------------
