@@ -220,6 +220,8 @@ class AppDesk:
             if self.refusal is not None:
                 raise _refused(self.refusal)
             generation = self._least_busy() if self._generations else self._wait(waiter)
+            if self._generations:  # all who waited are woken at once, and each makes one of them busier
+                generation = self._least_busy()
             if not generation.withdrawn:  # it may have gone while who waited for it was being woken
                 break
         generation.in_flight += 1

@@ -77,7 +77,7 @@ class KeptApp:
         self.usage = Usage()
         self.last_report: Report | None = None
         self.ready_after: float | None = None  # seconds the last start took
-        self._ready_told = 0  # the newest generation that a «ready» was said of
+        self._ready_told: set[int] = set()  # generations that a «ready» was said of, by this keeper or the last
         self.routes = AppRoutes(settings.name, State.STOPPED, retry_after=FALLBACK_RETRY)
         self._house = house
         self._log = log.bind(app=settings.name)
@@ -134,7 +134,7 @@ class KeptApp:
         number = generation.generation
         was_ready, obsolete = number in self._past.ready, self._past.why_obsolete(number)
         if was_ready:
-            self._ready_told = max(self._ready_told, number)
+            self._ready_told.add(number)
         self._know(generation)
         self.handle(
             events.Found(generation.slot, number, generation.pid, _address(generation), was_ready, obsolete)
@@ -286,6 +286,7 @@ class KeptApp:
             self._log.info("app.swept", generation=generation.generation, killed=killed)
         self._house.tell_plugin(messages.Keep(remains_key(self.settings.name, generation.generation), ""))
         self.generations.pop(generation.generation, None)
+        self._ready_told.discard(generation.generation)
         self.usage.generation_gone(generation.generation)
 
     def _stamped(self, report: Report) -> Report:
@@ -346,7 +347,7 @@ class KeptApp:
                 return "" if move.because == Cause.FOUND else "starting"
             case State.STARTING, State.READY if row is not None and not self._told_ready(move):
                 self.ready_after = move.seconds
-                self._ready_told = move.generation
+                self._ready_told.add(move.generation)
                 where = words.where(self.generations[move.generation])
                 return f"ready in {move.seconds:.2f} s, pid {row.pid}, {where}"
             case _, State.STOPPED if self.law.rows:
@@ -361,7 +362,7 @@ class KeptApp:
 
     def _told_ready(self, move: commands.Moved) -> bool:
         """It was announced already: by this keeper, before a suspicion, or by the one before."""
-        return move.generation <= self._ready_told
+        return move.generation in self._ready_told
 
     # ---------------------------------------------------------------------------------------------------
     # Probes: greenlets that end when their generation has moved on

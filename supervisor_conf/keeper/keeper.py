@@ -158,8 +158,12 @@ class Keeper:
     def _care_for_ever(self) -> None:
         while True:
             gevent.sleep(ROUND)
-            for app in list(self.apps.values()):
-                app.care.round()
+            try:
+                for app in list(self.apps.values()):
+                    app.care.round()
+            except Exception as error:
+                # Nobody would look after the apps any longer; a new keeper does.
+                raise LawBroken(f"care: {error}") from error
 
     def _end(self, stage: EndStage) -> None:
         self._ending = stage

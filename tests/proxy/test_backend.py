@@ -171,6 +171,39 @@ def test_a_withdrawn_generation_is_drained_when_its_last_lease_is_given_back(fro
     assert front.told == [Drained("shop", 1), Drained("shop", 2)]
 
 
+def test_who_waited_is_spread_over_all_that_are_ready(front: MemoryFront) -> None:
+    waiting = [Asker(front) for _ in range(6)]
+    front.publish(1, 2, 3)
+    front.settle()
+    assert sorted(asker.number for asker in waiting) == [1, 1, 2, 2, 3, 3]
+
+
+def test_a_generation_that_comes_back_with_requests_in_flight_is_drained_once(front: MemoryFront) -> None:
+    front.publish(1)
+    first = Asker(front)
+    front.publish()  # withdrawn, since somebody was refused there
+    front.publish(1)  # it was looked at, and is well
+    second = Asker(front)
+    assert first.outcome is second.outcome
+    assert isinstance(first.outcome, Generation)
+    front.desk.release(first.outcome)
+    assert front.told == []  # the second one is in flight there
+    assert front.desk.using == (1,)
+    front.publish()
+    front.desk.release(first.outcome)
+    assert front.told == [Drained("shop", 1)]
+    assert front.desk.using == ()
+
+
+def test_a_full_queue_tells_when_to_come_again(front: MemoryFront) -> None:
+    front.backend.handle(AppRoutes("shop", "STOPPED", queue_share=1, retry_after=7))
+    Asker(front)
+    refused = Asker(front)
+    assert refused.cause is Cause.QUEUE_FULL
+    assert isinstance(refused.outcome, Failure)
+    assert refused.outcome.retry_after == 7
+
+
 def test_a_bad_generation_is_told_once_and_not_used(front: MemoryFront) -> None:
     front.publish(1, 2)
     asker = Asker(front)
