@@ -282,7 +282,7 @@ class Connection:
         silent = request is not None and request.method == b"HEAD"
         try:
             self._stream.send(head if silent else head + body, self._worker.settings.front.header_timeout)
-        except (OSError, TimedOut):
+        except (StreamClosed, OSError, TimedOut):
             self._stream.close()
         return request_id
 

@@ -125,8 +125,6 @@ class _Conversation:
             self.app.send(head + first if first else head, self.timeout)
         except TimedOut:
             raise Failure(Cause.APP_SILENT, Stage.SEND, Side.APP, "the app does not read") from None
-        except StreamClosed:
-            raise
         except OSError as error:
             if self.app.sent == sent_before:  # not a byte left us, so any method may go elsewhere
                 raise (Unseen() if self.reused else ConnectRefused(str(error))) from None
@@ -167,8 +165,6 @@ class _Conversation:
             ) from None
         except EOFError as error:
             raise Failure(Cause.APP_BROKE_BEFORE_HEAD, Stage.AWAIT_HEAD, Side.APP, str(error)) from None
-        except StreamClosed:
-            raise
         except OSError as error:
             raise Failure(Cause.APP_BROKE_BEFORE_HEAD, Stage.AWAIT_HEAD, Side.APP, str(error)) from None
 
@@ -184,8 +180,6 @@ class _Conversation:
                 raise Failure(
                     Cause.APP_SILENT, Stage.AWAIT_HEAD, Side.APP, "no answer within request_timeout"
                 ) from None
-            except StreamClosed:
-                raise
             except OSError as error:
                 raise self._closed_before_answer(str(error)) from None
             if data:
@@ -249,8 +243,6 @@ class _Conversation:
             raise Failure(Cause.APP_BROKE_OFF, Stage.RESPONSE_BODY, Side.APP, str(error)) from None
         except TimedOut:
             raise Failure(Cause.APP_BROKE_OFF, Stage.RESPONSE_BODY, Side.APP, "silent in the body") from None
-        except StreamClosed:
-            raise
         except OSError as error:
             raise Failure(Cause.APP_BROKE_OFF, Stage.RESPONSE_BODY, Side.APP, str(error)) from None
 
@@ -264,8 +256,6 @@ class _Conversation:
             raise Failure(
                 Cause.CLIENT_GONE, self.exchange.stage, Side.CLIENT, "the client does not read"
             ) from None
-        except StreamClosed:
-            raise
         except OSError as error:
             raise Failure(Cause.CLIENT_GONE, self.exchange.stage, Side.CLIENT, str(error)) from None
         self.exchange.moved = self.client.now()
@@ -355,7 +345,7 @@ class Upload:
             with_app.exchange.count_body(moved)
             try:
                 pipe.empty(with_app.app, with_app.timeout)
-            except (OSError, TimedOut) as error:
+            except (StreamClosed, OSError, TimedOut) as error:
                 raise _Unwanted from error
             with_app.exchange.moved = with_app.client.now()
 
@@ -363,7 +353,7 @@ class Upload:
         with_app = self._conversation
         try:
             with_app.app.send(data, with_app.timeout)
-        except (OSError, TimedOut) as error:
+        except (StreamClosed, OSError, TimedOut) as error:
             raise _Unwanted from error
         with_app.exchange.moved = with_app.client.now()
 
@@ -381,7 +371,7 @@ class Upload:
                 ) from None
             except Malformed as error:
                 raise bad_body(error) from None
-            except (Truncated, OSError) as error:
+            except (Truncated, StreamClosed, OSError) as error:
                 exchange.client_left = True
                 raise Failure(Cause.CLIENT_GONE, Stage.REQUEST_BODY, Side.CLIENT, str(error)) from None
 

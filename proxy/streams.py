@@ -37,8 +37,9 @@ _READ, _WRITE = 1, 2
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-class StreamClosed(ConnectionError):
-    """The stream was closed by us while somebody waited for it, or is used after that."""
+class StreamClosed(Exception):
+    """The stream was closed by us while somebody waited for it, or is used after that: nobody's fault, so no
+    OSError."""
 
 
 class TimedOut(Exception):
@@ -64,7 +65,7 @@ class Deadlines:
         self.tick = tick
         self.now = now
         self.loop = loop if loop is not None else get_hub().loop
-        self._buckets: dict[int, list[Stream]] = {}
+        self._buckets: dict[int, dict[Stream, None]] = {}  # in the order of their coming
         self._next = int(now() / tick)
         self._timer = self.loop.timer(tick, tick, ref=False)
         self._timer.start(self._tick)
@@ -73,17 +74,27 @@ class Deadlines:
         """Look at `stream` when `deadline` (monotonic) has come, unless it is to be looked at before that."""
         number = int(deadline / self.tick) + 1
         if stream.look_at > number:
+            self.forget(stream)
             stream.look_at = number
-            self._buckets.setdefault(number, []).append(stream)
+            self._buckets.setdefault(number, {})[stream] = None
+
+    def forget(self, stream: Stream) -> None:
+        """Do not keep a stream for the sake of its deadline: it may be minutes away, and a thousand a second close."""
+        if stream.look_at < NEVER:
+            self._buckets[int(stream.look_at)].pop(stream, None)
+            stream.look_at = NEVER
+
+    def __len__(self) -> int:
+        """How many streams are to be looked at."""
+        return sum(map(len, self._buckets.values()))
 
     def _tick(self) -> None:
         now = self.now()
         current = int(now / self.tick)
         while self._next <= current:
             for stream in self._buckets.pop(self._next, ()):
-                if stream.look_at == self._next:
-                    stream.look_at = NEVER
-                    stream.expire(now)
+                stream.look_at = NEVER
+                stream.expire(now)
             self._next += 1
 
     def close(self) -> None:
@@ -447,6 +458,7 @@ class Stream:
         if self._closed:
             return
         self._closed = True
+        self._deadlines.forget(self)
         self._stop_reading()
         self._read_watcher.close()
         if self._write_watcher is not None:
@@ -481,7 +493,7 @@ class Stream:
                 if not data:
                     break
                 limit -= len(data)
-        except (TimedOut, OSError):
+        except (TimedOut, StreamClosed, OSError):
             pass  # it had its time
         self.close()
 

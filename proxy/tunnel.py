@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gevent
 
-from proxy.streams import Stream, TimedOut
+from proxy.streams import Stream, StreamClosed, TimedOut
 
 
 class _Pipe:
@@ -20,7 +20,7 @@ class _Pipe:
             while data := self._read():
                 self._write(data)
             self._sink.end()
-        except (OSError, TimedOut):  # StreamClosed too: whoever closed one side, the other must not stay
+        except (StreamClosed, OSError, TimedOut):  # whoever closed one side, the other must not stay
             self._tunnel.cut()
 
     def _read(self) -> bytes:
