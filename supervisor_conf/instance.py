@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from backend_shim import autoload
-from supervisor_conf import check, run_directory
+from supervisor_conf import check, nonces, run_directory
 from supervisor_conf.conffile import minimum_descriptors, render_supervisorctl_conf, render_supervisord_conf
+from supervisor_conf.keeper import processes
 from supervisor_conf.plugin import sockets
 from supervisor_conf.settings import Settings
 
@@ -38,6 +39,11 @@ def run(settings: Settings, environ: Mapping[str, str]) -> int:
     except run_directory.UnusableRunDirectory as problem:
         raise CannotRun(str(problem)) from problem
     try:
+        left = processes.sweep_run(nonces.ending(directory))
+        if left:
+            warnings.append(
+                f"warning: {left} processes of an earlier run were still there, and have been killed"
+            )
         _raise_descriptor_limit(settings)
         shim = _install_shim(directory)
         _bind(settings, patience=_PATIENCE_AFTER_A_CRASH if lock.after_a_crash else 0)

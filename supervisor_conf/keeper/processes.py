@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-NONCE_VARIABLE: Final = "PORTICO_NONCE"
+from supervisor_conf import nonces
 
 _PASSES: Final = 20
 """A sweep looks again until nothing is left: who forks faster than 20 looks at /proc is left to the next sweep."""
@@ -57,11 +57,7 @@ def snapshot() -> dict[int, Process]:
 
 def carries(pid: int, nonce: str) -> bool:
     """The environment that `pid` was started with has this nonce. False where it may not be read."""
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            return f"{NONCE_VARIABLE}={nonce}".encode() in file.read().split(b"\0")
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return False
+    return nonces.of_process(pid) == nonce
 
 
 def relatives(pid: int, processes: dict[int, Process]) -> set[int]:
@@ -101,6 +97,30 @@ def sweep(pid: int, nonce: str) -> int:
         met |= found
         _kill(found)
     return len(met)
+
+
+def sweep_run(ending: str) -> int:
+    """SIGKILL for what earlier runs in the run directory with this end of nonces have left behind, until there is
+    none. Returns how many were met. Whoever has started us is spared."""
+    spared = ancestors(os.getpid())
+    met: set[int] = set()
+    for _ in range(_PASSES):
+        found = {pid for pid in snapshot() if nonces.of_process(pid).endswith(ending)} - spared
+        if not found - met:
+            break
+        met |= found
+        _kill(found)
+    return len(met)
+
+
+def ancestors(pid: int) -> set[int]:
+    """`pid`, its parent, and so on."""
+    found: set[int] = set()
+    while pid > 0 and pid not in found:
+        found.add(pid)
+        process = read_process(pid)
+        pid = process.parent if process is not None else 0
+    return found
 
 
 def resident(pids: Iterable[int]) -> int:

@@ -18,7 +18,7 @@ from typing import Any, Final
 from supervisor.states import STOPPED_STATES, ProcessStates, SupervisorStates
 from supervisor.xmlrpc import Faults, RPCError
 
-from supervisor_conf import launch, run_directory
+from supervisor_conf import launch, nonces, run_directory
 from supervisor_conf.control import messages
 from supervisor_conf.plugin import app_sockets
 from supervisor_conf.plugin.context import Context
@@ -167,7 +167,7 @@ class ManagedApp(ManagedProcess):
             port=self._fresh_port() if by_port else 0,
             socket="" if by_port else self._fresh_socket(generation),
             token=secrets.token_hex(32),
-            nonce=secrets.token_hex(16),
+            nonce=nonces.mint(self.context.settings.front.run_directory),
             log="",
             at=time.time(),
             asked=self._asked,
