@@ -304,8 +304,8 @@ def test_an_app_runs_as_the_user_it_is_given(folder: Path) -> None:
 
 
 def test_settings_that_come_later_are_refused_and_not_ignored(folder: Path) -> None:
-    said = refused(folder, front() + app(idle_stop=60), status=2)
-    assert "apps.shop.idle_stop" in said
+    said = refused(folder, front(trusted_proxies=["192.0.2.0/24"]) + app(), status=2)
+    assert "front.trusted_proxies" in said
     assert "not yet supported" in said
 
 

@@ -152,6 +152,7 @@ def test_recycling_lets_long_requests_finish_and_nobody_wait(rig: Rig) -> None:
     rig.keeper_now().say(messages.RecycleFront())
     assert "already" in rig.keeper_now().expect(messages.FrontRecycled).problem
     rig.keeper_now().say(messages.FrontReady(pid=spawned.pid))
+    assert rig.keeper_now().expect(messages.WorkerSpawned, process="portico-front:0").pid == spawned.pid
     wait_for(lambda: _names(rig) == {"0": spawned.pid, f"0-draining-{old}": old}, rig)
     assert rig.info(f"portico-front:0-draining-{old}")["statename"] == "STOPPING"
     assert _visit(address) == spawned.pid
