@@ -81,10 +81,11 @@ class Deadlines:
     def forget(self, stream: Stream) -> None:
         """Do not keep a stream for the sake of its deadline: it may be minutes away, and a thousand a second close."""
         if stream.look_at < NEVER:
-            self._buckets[int(stream.look_at)].pop(stream, None)
+            self._buckets.get(int(stream.look_at), {}).pop(stream, None)
             stream.look_at = NEVER
 
-    def __len__(self) -> int:
+    @property
+    def watched(self) -> int:
         """How many streams are to be looked at."""
         return sum(map(len, self._buckets.values()))
 
@@ -93,8 +94,9 @@ class Deadlines:
         current = int(now / self.tick)
         while self._next <= current:
             for stream in self._buckets.pop(self._next, ()):
-                stream.look_at = NEVER
-                stream.expire(now)
+                if stream.look_at == self._next:  # not closed by what another's expiry has woken
+                    stream.look_at = NEVER
+                    stream.expire(now)
             self._next += 1
 
     def close(self) -> None:
