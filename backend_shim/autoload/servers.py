@@ -103,14 +103,16 @@ def gunicorn_config(module: Any, claim: Claim) -> None:
     """The master asks for `address`; a re-exec'd one (USR2) has its sockets from its predecessor."""
     cls = module.Config
     own_address, own_is_ssl = cls.address.fget, cls.is_ssl.fget
+    inherited = "GUNICORN_FD" in os.environ  # gone from there before the last time the address is asked for
 
     def address(self: Any) -> Any:
-        if not take(module, claim, inherited="GUNICORN_FD" in os.environ):
+        if not take(module, claim, inherited):
             return own_address(self)
         ours = address_of(claim)
         if ours.fd >= 0:
-            os.environ.pop("LISTEN_PID", None)  # or gunicorn adopts descriptor 3 a second time
-            return [ours.fd]
+            # Nobody's, or gunicorn adopts descriptor 3 a second time; and there, for a re-exec'd master is paired too.
+            os.environ["LISTEN_PID"] = "0"
+            return [] if inherited else [ours.fd]
         return [ours.path or (HOST, ours.port)]
 
     def is_ssl(self: Any) -> Any:

@@ -53,13 +53,15 @@ def _make_folder(folder: Path, user: str, group: int | None) -> None:
 def listen(path: str) -> int:
     """A socket that listens at `path`, closed on exec; the workers' group cannot connect yet. Raises OSError."""
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    umask = os.umask(0o177)  # supervisord has one thread
     try:
         made.bind(path)
         made.listen(BACKLOG)
     except OSError:
         made.close()
-        remove(path)
         raise
+    finally:
+        os.umask(umask)
     return made.detach()
 
 

@@ -337,10 +337,23 @@ def test_tls_ends_at_the_front(launch: Launch, command: str) -> None:
 
 def test_a_gunicorn_that_replaces_itself_hands_the_address_on(launch: Launch) -> None:
     app = launch("python", "-m", "gunicorn", "-w", "1", "-b", f"0.0.0.0:{free_port()}", "facts:wsgi")
+    replace_itself(app)
+    assert app.paired().facts["path"] == "/"
+    assert app.ask().status == 400
+    assert app.listening() == {("127.0.0.1", app.port)}
+
+
+def test_a_gunicorn_that_replaces_itself_hands_the_descriptor_on_and_stays_guarded(launch: Launch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        app = launch("python", "-m", "gunicorn", "-w", "1", "facts:wsgi", listener=listener)
+        replace_itself(app)
+        assert app.paired().facts["path"] == "/"
+        assert app.ask().status == 400
+        assert app.listening() == {listener.getsockname()}
+
+
+def replace_itself(app: Backend) -> None:
     os.kill(app.process.pid, signal.SIGUSR2)
     wait_until(lambda: app.log.count("Booting worker") == 2, "a worker of the second master")
     os.kill(app.process.pid, signal.SIGTERM)
     assert app.process.wait(20) == 0
-    assert app.paired().facts["path"] == "/"
-    assert app.ask().status == 400
-    assert app.listening() == {("127.0.0.1", app.port)}

@@ -201,9 +201,13 @@ class LinkPeer:
             self.send(messages.SpawnFailed(app, slot, self.refuse_spawn))
             return
         settings = next(one for one in self.settings.apps if one.name == app)
-        port, token, nonce = settings.port or _free_port(), secrets.token_hex(16), secrets.token_hex(16)
+        token, nonce = secrets.token_hex(16), secrets.token_hex(16)
+        by_port = settings.transport == "port"
+        port = (settings.port or _free_port()) if by_port else 0
+        path = "" if by_port else str(self.run_directory / f"{self._generation + 1}.sock")
+        handed = _listening(path) if settings.transport == "fd" else None
         environment = os.environ | {
-            "PORT": str(port),
+            "PORT" if by_port else "PORTICO_SOCKET": str(port) if by_port else path,
             "ASPNETCORE_TOKEN": token,
             "PORTICO_NONCE": nonce,
             "PYTHONUNBUFFERED": "1",
@@ -215,8 +219,10 @@ class LinkPeer:
             process_group=0,
             stdout=output,
             stderr=output,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if handed is None else handed,
         )
+        if handed is not None:
+            handed.close()
         with self._lock:
             self._generation += 1
             self.nonces.append(nonce)
@@ -226,14 +232,15 @@ class LinkPeer:
                 slot,
                 self._generation,
                 child.pid,
-                "127.0.0.1",
+                "127.0.0.1" if by_port else "",
                 port,
-                "",
+                path,
                 token,
                 nonce,
                 "",
                 time.time(),
                 asked,
+                handed is not None,
             )
             self.children[child.pid] = child
             self.running[child.pid] = spawned
@@ -275,6 +282,14 @@ def _environment(pid: int) -> list[bytes]:
         return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
         return []
+
+
+def _listening(path: str) -> socket.socket:
+    """What an app is given with `transport = "fd"`; here it finds it as its standard input."""
+    made = socket.socket(socket.AF_UNIX)
+    made.bind(path)
+    made.listen()
+    return made
 
 
 def _free_port() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 _SERVER = """
-import http.server, os, signal, socketserver, sys
+import http.server, os, signal, socket, socketserver, sys
 TOKEN = os.environ["ASPNETCORE_TOKEN"]
 class App(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -13,8 +13,8 @@ class App(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
-        self.wfile.flush()
+        if body:  # a Unix socket whose peer has gone refuses to be written nothing to
+            self.wfile.write(body)
     def do_GET(self):
         if GUARDED and self.headers.get("MS-ASPNETCORE-TOKEN") != TOKEN:
             return self.answer(400)
@@ -34,6 +34,20 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     daemon_threads = True
 def serve(port):
     Server((HOST, port), App).serve_forever()
+class OnSocket(Server):  # on a listening Unix socket
+    def __init__(self, listener):
+        super().__init__(("127.0.0.1", 0), App, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listener
+    def get_request(self):
+        return self.socket.accept()[0], ("unix", 0)
+def serve_path():
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(os.environ["PORTICO_SOCKET"])
+    listener.listen()
+    OnSocket(listener).serve_forever()
+def serve_given():
+    OnSocket(socket.socket(fileno=0)).serve_forever()
 """
 
 
