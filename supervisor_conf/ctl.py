@@ -6,17 +6,24 @@ names its socket, else `run_directory` the folder of it, else it is beside the s
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from supervisor.supervisorctl import ControllerPluginBase
 
 from supervisor_conf.control.client import ControlClient, ControlError
-from supervisor_conf.control.messages import Order
+from supervisor_conf.control.messages import Done, Order
+from supervisor_conf.logtail import LogTail
 
 CONTROL_SOCKET: Final = "control.sock"
+
+LOOK: Final = 0.1
+"""Seconds between two looks at a log that is followed."""
 
 _UNIX: Final = "unix://"
 
@@ -29,6 +36,7 @@ app online NAME              the end of that
 app why NAME                 the report of its last failed start or crash
 app recycle portico-front    replace the workers one at a time, each new one first
 app requests [NAME] [--json] what is in flight or waits: age, phase, app, pid, client, target without query
+app log NAME [-f]            the end of its output; -f: and what follows, from one start to the next
 app reopen                   open the log files anew, after logrotate has moved them; so does SIGUSR2"""
 
 
@@ -56,17 +64,44 @@ class AppWords(ControllerPluginBase):
         words = [word for word in typed if word != "--json"]
         if not words:
             return _complain(_HELP, 2)
+        if words[0] == "log":
+            return self._log(words)
         order = Order(words[0], tuple(words[1:]), json="--json" in typed)
-        try:
-            with ControlClient(self._socket()) as client:
-                done = client.order(order, self._show_progress)
-        except ControlError as error:
-            return _complain(str(error), 1)
+        done = self._give(order, self._show_progress)
         if done.status:
             return _complain(done.text, done.status)
         if done.text:
             self.ctl.output(done.text)
         return 0
+
+    def _log(self, words: list[str]) -> int:
+        follow = "-f" in words
+        done = self._give(
+            Order("log", tuple(word for word in words[1:] if word != "-f")), self._show_progress
+        )
+        if done.status:
+            return _complain(done.text, done.status)
+        tail = LogTail(done.text)
+        try:
+            _write(tail.last())
+            while follow:
+                _write(tail.more())
+                time.sleep(LOOK)
+        except KeyboardInterrupt:
+            pass  # Ctrl-C is how one ends it
+        except BrokenPipeError:
+            # Of `app log -f | head`: nobody reads any more, the interpreter's own flush included.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        finally:
+            tail.close()
+        return 0
+
+    def _give(self, order: Order, show: Callable[[str], None]) -> Done:
+        try:
+            with ControlClient(self._socket()) as client:
+                return client.order(order, show)
+        except ControlError as error:
+            return Done(1, str(error))
 
     def _show_progress(self, text: str) -> None:
         self.ctl.output(text)
@@ -85,6 +120,12 @@ class AppWords(ControllerPluginBase):
                 "set `control = /path/control.sock` in [ctlplugin:portico]."
             )
         return Path(url.removeprefix(_UNIX)).parent / CONTROL_SOCKET
+
+
+def _write(data: bytes) -> None:
+    if data:
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
 
 
 def _complain(text: str, status: int) -> int:

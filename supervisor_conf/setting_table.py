@@ -235,8 +235,13 @@ APP = (
         "logs/{app}/stdout",
         'Output of the app, one file per start: `{stdout_log}_{UTC time}_{pid}.log`; `""` none, `-` the terminal.',
     ),
-    Key("stdout_log_max_bytes", kinds.size(0, 2**60), "10MiB", "A longer log is rotated.", _LATER),
-    Key("stdout_log_keep", kinds.integer(1, 10000, "10"), 10, "How many logs of an app are kept.", _LATER),
+    Key("stdout_log_max_bytes", kinds.size(0, 2**60), "10MiB", "A longer log is rotated; 0 is never."),
+    Key(
+        "stdout_log_keep",
+        kinds.integer(1, 10000, "10"),
+        10,
+        "How many log files of an app are kept, those of earlier starts and rotated parts together.",
+    ),
     Key("startup_error_page", kinds.FLAG, True, "`false`: a failed start is answered by a bare 502."),
     Key(
         "shim", kinds.choice("auto", "off"), "auto", "Zero-code activation of the token check in Python apps."

@@ -9,8 +9,9 @@ A disk that is full, or a folder that is gone, costs output, never the app.
 from __future__ import annotations
 
 import os
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 _STAMP = "%Y%m%d%H%M%S"
@@ -19,6 +20,38 @@ _STAMP = "%Y%m%d%H%M%S"
 def log_path(prefix: str, started: float, pid: int) -> Path:
     """`started` is wall clock seconds."""
     return Path(f"{prefix}_{time.strftime(_STAMP, time.gmtime(started))}_{pid}.log")
+
+
+def of_starts(prefix: str) -> list[Path]:
+    """The files of all starts that are there, oldest first; turned-over parts are not among them."""
+    return [path for path in _files(prefix) if path.suffix == ".log"]
+
+
+def prune(prefix: str, keep: int, in_use: Collection[str]) -> list[Path]:
+    """Remove the oldest files, parts included, beyond `keep`; those `in_use` stay. Raises OSError."""
+    removed = []
+    files = [path for path in _files(prefix) if str(path) not in in_use]
+    kept = len(_files(prefix)) - len(files)
+    for path in files[: max(len(files) - max(keep - kept, 0), 0)]:
+        path.unlink(missing_ok=True)
+        removed.append(path)
+    return removed
+
+
+def _files(prefix: str) -> list[Path]:
+    """Oldest first: by the time in the name, then the parts of one start, the higher number first."""
+    folder, stem = os.path.split(prefix)
+    pattern = re.compile(re.escape(stem) + r"_(\d{14})_(\d+)\.log(?:\.(\d+))?", re.ASCII)
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    found = []
+    for name in names:
+        match = pattern.fullmatch(name)
+        if match is not None:
+            found.append((match[1], int(match[2]), -int(match[3] or 0), name))
+    return [Path(folder) / name for *_, name in sorted(found)]
 
 
 class StdoutLog:

@@ -77,7 +77,9 @@ class KeptApp:
         self.usage = Usage()
         self.last_report: Report | None = None
         self.ready_after: float | None = None  # seconds the last start took
-        self._ready_told: set[int] = set()  # generations that a «ready» was said of, by this keeper or the last
+        self._ready_told: set[int] = (
+            set()
+        )  # generations that a «ready» was said of, by this keeper or the last
         self.routes = AppRoutes(settings.name, State.STOPPED, retry_after=FALLBACK_RETRY)
         self._house = house
         self._log = log.bind(app=settings.name)

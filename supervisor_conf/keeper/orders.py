@@ -22,7 +22,7 @@ TEXT_PIECE: Final = 8000
 
 FRONT: Final = "portico-front"
 
-_LATER: Final = frozenset({"log", "reload"})
+_LATER: Final = frozenset({"reload"})
 
 _USAGE: Final = {
     "status": "app status [NAME] [--json]",
@@ -31,6 +31,7 @@ _USAGE: Final = {
     "offline": "app offline NAME [MESSAGE]",
     "online": "app online NAME",
     "why": "app why NAME",
+    "log": "app log NAME [-f]",
     "requests": "app requests [NAME] [--json]",
     "recycle": "app recycle NAME, app recycle portico-front",
     "reset": "app reset NAME",
@@ -69,6 +70,7 @@ class Orders:
             "offline": self._offline,
             "online": self._online,
             "why": self._why,
+            "log": self._log,
             "requests": self._requests,
             "recycle": self._recycle,
             "reset": self._reset,
@@ -194,6 +196,18 @@ class Orders:
             _end(peer, 0, f"{app.settings.name}: no start has failed and no process has crashed.")
         else:
             _end(peer, 0, words.story(app.last_report))
+
+    def _log(self, peer: Peer, order: Order) -> None:
+        """Where the log is: whoever asks reads the files with rights of their own."""
+        app = self._named(peer, order)
+        if app is None:
+            return
+        name, prefix = app.settings.name, app.settings.stdout_log
+        if prefix in ("", "-"):
+            kept = "is on the terminal" if prefix else "is not kept"
+            _end(peer, 1, f'{name}: its output {kept} (stdout_log = "{prefix}").')
+        else:
+            _end(peer, 0, prefix)
 
     def _requests(self, peer: Peer, order: Order) -> None:
         name = ""

@@ -27,7 +27,7 @@ from supervisor_conf.plugin.output import Sink
 from supervisor_conf.plugin.spawn import ManagedProcess
 from supervisor_conf.plugin.terminal import TerminalSink
 from supervisor_conf.settings import AppSettings
-from supervisor_conf.stdoutlog import StdoutLog, log_path
+from supervisor_conf.stdoutlog import StdoutLog, log_path, prune
 
 HOST: Final = "127.0.0.1"
 LOWEST_PORT, HIGHEST_PORT = 10_000, 32_767
@@ -230,7 +230,16 @@ class ManagedApp(ManagedProcess):
         except OSError as error:
             self._log_problem(f"{path} cannot be created: {error.strerror}.")
             return None, ""
+        self._prune(str(path))
         return sink, str(path)
+
+    def _prune(self, newest: str) -> None:
+        """Files of earlier starts beyond `stdout_log_keep`; those of processes that run stay."""
+        in_use = {one.log for one in self.context.memory.running.values() if one.log} | {newest}
+        try:
+            prune(self.app.stdout_log, self.app.stdout_log_keep, in_use)
+        except OSError as error:
+            self._log_problem(f"logs {self.app.stdout_log}_… cannot be removed: {error.strerror}.")
 
     def _log_problem(self, sentence: str) -> None:
         self.context.log.warning("app.log-problem", app=self.app.name, problem=sentence)

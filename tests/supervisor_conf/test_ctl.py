@@ -94,7 +94,8 @@ def test_a_start_that_fails_says_why_on_stderr(peer: LinkPeer) -> None:
         (["app", "nonsense"], 2, "nonsense"),
         (["app", "status", "nobody"], 1, "no app 'nobody'"),
         (["app", "start", "'"], 2, "Cannot read"),
-        (["app", "log", "shop"], 1, "not yet supported"),
+        (["app", "log", "nobody"], 1, "no app 'nobody'"),
+        (["app", "log"], 2, "app log NAME"),
         (["app", "reload"], 1, "not yet supported"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,47 @@ def test_what_logrotate_moved_is_opened_anew_and_no_request_is_lost(
         wait_until(lambda: "worker.spawned" in events.read_text(), "the plugin's events in the new file")
     both = (access.read_text() + access.with_name("access.log.old").read_text()).splitlines()
     assert sum('"GET / HTTP/1.1" 200' in line for line in both) == len(load.outcomes)
+
+
+def test_logs_of_starts_are_pruned_by_number_and_rotated_by_size(folder: Path) -> None:
+    config = front() + app(stdout_log_keep=3, stdout_log_max_bytes=1024)
+    with PorticoRun(folder, config) as run:
+        for _ in range(4):
+            run.get("/sleep?s=0")
+            assert run.app("stop", "shop").status == 0
+            assert run.app("start", "shop").status == 0
+        logs = folder / "logs" / "shop"
+        assert len(list(logs.iterdir())) == 3
+        for _ in range(100):
+            run.get("/sleep?s=0")
+        wait_until(lambda: any(path.name.endswith(".log.1") for path in logs.iterdir()), "a rotated part")
+        assert max(path.stat().st_size for path in logs.iterdir()) < 2048
+
+
+def test_a_log_is_followed_across_starts(folder: Path) -> None:
+    with PorticoRun(folder, front() + app()) as run:
+        run.get("/sleep?s=0")
+        run.wait_for_sleepers()
+        assert "a request sleeps" in run.app("log", "shop").out
+        conf = str(run.run_directory / "supervisorctl.conf")
+        argv = [str(run.person.bin / "supervisorctl"), "-c", conf, "app", "log", "shop", "-f"]
+        shown = folder / "shown"
+        with shown.open("wb") as out, subprocess.Popen(argv, stdout=out, cwd=folder) as follower:
+            try:
+                wait_until(lambda: shown.read_text().count("a request sleeps") == 1, "what was before")
+                for count in (2, 3):
+                    assert run.app("stop", "shop").status == 0
+                    assert run.app("start", "shop").status == 0
+                    run.get("/sleep?s=0")
+                    wait_until(
+                        lambda wanted=count: shown.read_text().count("a request sleeps") == wanted,  # type: ignore[misc]
+                        "the next start's output",
+                    )
+            finally:
+                follower.send_signal(signal.SIGINT)
+            assert follower.wait(20) == 0
+    with PorticoRun(folder, front() + app(stdout_log="")) as run:
+        assert run.app("log", "shop").status == 1
 
 
 def test_reopen_takes_no_name(folder: Path) -> None:

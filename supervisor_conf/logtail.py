@@ -1,0 +1,89 @@
+"""`app log`: the end of an app's output, and what comes after it, from one start to the next.
+
+Reads the files themselves, with the rights of whoever asks: nothing passes through the keeper or supervisord.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from supervisor_conf.stdoutlog import of_starts
+
+LAST_BYTES: Final = 16 * 1024
+"""Shown of what was written before."""
+
+_PIECE: Final = 64 * 1024
+
+
+@dataclass(slots=True)
+class _Open:
+    file: BinaryIO
+    inode: int
+
+
+class LogTail:
+    """`prefix`: the setting `stdout_log` of the app. Several processes of an app are followed side by side."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._files: dict[Path, _Open] = {}
+
+    def last(self) -> bytes:
+        """The end of the newest file, whole lines; b"" if there is none. What was there before is not told again."""
+        paths = of_starts(self._prefix)
+        found = b""
+        for path in paths:
+            opened = self._opened(path)
+            if opened is None:
+                continue
+            size = os.fstat(opened.file.fileno()).st_size
+            opened.file.seek(max(size - LAST_BYTES, 0))
+            found = opened.file.read(size)
+            if size > LAST_BYTES:
+                found = found.partition(b"\n")[2]
+        return found
+
+    def more(self) -> bytes:
+        """What was written since the last call, in the order of the starts."""
+        written = b""
+        for path in of_starts(self._prefix):
+            opened = self._files.get(path)
+            if opened is not None and self._was_replaced(path, opened):
+                written += opened.file.read()  # the end of what was turned over
+                opened.file.close()
+                del self._files[path]
+                opened = None
+            opened = opened or self._opened(path)
+            if opened is not None:
+                if os.fstat(opened.file.fileno()).st_size < opened.file.tell():
+                    opened.file.seek(0)  # cleared
+                written += opened.file.read(_PIECE)
+        self._forget_old()
+        return written
+
+    def close(self) -> None:
+        for opened in self._files.values():
+            opened.file.close()
+        self._files.clear()
+
+    def _opened(self, path: Path) -> _Open | None:
+        try:
+            file = open(path, "rb")  # noqa: SIM115 (kept open)
+        except OSError:
+            return None  # pruned, or not ours to read
+        self._files[path] = _Open(file, os.fstat(file.fileno()).st_ino)
+        return self._files[path]
+
+    @staticmethod
+    def _was_replaced(path: Path, opened: _Open) -> bool:
+        try:
+            return path.stat().st_ino != opened.inode
+        except FileNotFoundError:
+            return False
+
+    def _forget_old(self) -> None:
+        for path in [path for path in self._files if not path.exists()]:
+            self._files.pop(path).file.close()

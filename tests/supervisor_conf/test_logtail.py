@@ -1,0 +1,86 @@
+"""`app log -f` over every way in which a log file comes, goes and changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from supervisor_conf.logtail import LAST_BYTES, LogTail
+from supervisor_conf.stdoutlog import StdoutLog, log_path, of_starts, prune
+
+
+def no_problem(sentence: str) -> None:
+    raise AssertionError(sentence)
+
+
+def start(prefix: Path, at: float, pid: int, max_bytes: int = 0, keep: int = 10) -> StdoutLog:
+    return StdoutLog(log_path(str(prefix), at, pid), max_bytes, keep, no_problem)
+
+
+@pytest.fixture
+def prefix(tmp_path: Path) -> Path:
+    return tmp_path / "logs" / "stdout"
+
+
+@pytest.fixture
+def tail(prefix: Path) -> Iterator[LogTail]:
+    made = LogTail(str(prefix))
+    yield made
+    made.close()
+
+
+def test_the_end_of_the_newest_start_and_then_what_comes(prefix: Path, tail: LogTail) -> None:
+    old, new = start(prefix, 1000.0, 7), start(prefix, 2000.0, 3)
+    old.write(b"old\n")
+    new.write(b"x" * 100 + b"\n" + b"line\n" * (LAST_BYTES // 5))
+    last = tail.last()
+    assert 0 < len(last) <= LAST_BYTES
+    assert set(last.splitlines()) == {b"line"}
+    assert tail.more() == b""
+    new.write(b"more\n")
+    old.write(b"of another process\n")
+    assert tail.more() == b"of another process\nmore\n"
+    newest = start(prefix, 3000.0, 1)
+    newest.write(b"the next start\n")
+    assert tail.more() == b"the next start\n"
+    for log in (old, new, newest):
+        log.close()
+
+
+def test_turned_over_cleared_and_pruned_files(prefix: Path, tail: LogTail) -> None:
+    log = start(prefix, 1000.0, 7, max_bytes=10, keep=2)
+    assert tail.last() == b""
+    log.write(b"12345\n")
+    assert tail.more() == b"12345\n"
+    log.write(b"67890\n")  # turned over
+    log.write(b"abc\n")
+    assert tail.more() == b"67890\nabc\n"
+    log.clear()
+    log.write(b"x\n")
+    assert tail.more() == b"x\n"
+    log.path.unlink()
+    assert tail.more() == b""
+    log.close()
+
+
+def test_nothing_there(tail: LogTail) -> None:
+    assert (tail.last(), tail.more()) == (b"", b"")
+
+
+def test_the_oldest_are_pruned_and_what_is_in_use_stays(prefix: Path) -> None:
+    logs = [start(prefix, 1000.0 + number, 100 - number) for number in range(6)]
+    for log in logs:
+        log.close()
+    others = ["stdout_1.log", "stdout_20261123010203_7.log.gz", "stdoutx_20261123010203_7.log", "notes"]
+    for name in others:
+        (prefix.parent / name).write_text("not ours")
+    part = logs[4].path.with_name(logs[4].path.name + ".1")
+    part.write_text("turned over")
+    removed = prune(str(prefix), 3, {str(logs[0].path), str(logs[5].path)})
+    assert removed == [logs[1].path, logs[2].path, logs[3].path, part]
+    assert of_starts(str(prefix)) == [logs[0].path, logs[4].path, logs[5].path]
+    assert all((prefix.parent / name).exists() for name in others)
+    assert prune(str(prefix), 1, {str(logs[5].path)}) == [logs[0].path, logs[4].path]
+    assert prune(str(prefix.parent / "nowhere" / "x"), 1, ()) == []
