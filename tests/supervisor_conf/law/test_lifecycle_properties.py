@@ -101,7 +101,6 @@ class LifecycleMachine(RuleBasedStateMachine):
                     self.recycle_ends += 1
                 case commands.Publish(routes=routes, refusal=refusal):
                     self.refusal = refusal
-                    assert not (refusal and routes), "refused though something could serve"
                     self.routes = tuple(route.generation for route in routes)
                     assert set(self.routes) <= self.ours, "a route to a listener that was not seen to be ours"
                     assert set(self.routes) <= set(self.alive), "a route to a process that has exited"
@@ -117,6 +116,7 @@ class LifecycleMachine(RuleBasedStateMachine):
                     assert generation in self.alive
                 case _:
                     pass
+        assert not (self.refusal and self.routes), "refused though something could serve"
 
     def settle(self, askers: tuple[int, ...]) -> None:
         for asker in askers:
