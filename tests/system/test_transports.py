@@ -180,6 +180,17 @@ def test_a_stopped_app_leaves_no_socket(run: PorticoRun, server: str) -> None:
     visit(run, server)
 
 
+@pytest.mark.parametrize("server", ["gunicorn-unix-shim", "gunicorn-fd-told", "node-unix", "node-fd"])
+def test_a_successor_has_a_socket_of_its_own(run: PorticoRun, server: str) -> None:
+    pid = visit(run, server).json()["pid"]
+    (before,) = sockets_of(run, server)
+    recycled = run.app("recycle", server)
+    assert recycled.status == 0, recycled.said
+    assert visit(run, server).json()["pid"] != pid
+    wait_until(lambda: not before.exists(), "the socket of the predecessor gone")
+    assert len(sockets_of(run, server)) == 1
+
+
 def test_no_supervisord_keeps_a_socket_that_it_handed_down(run: PorticoRun) -> None:
     visit(run, "uvicorn-fd-told")
     (path,) = sockets_of(run, "uvicorn-fd-told")
