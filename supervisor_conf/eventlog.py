@@ -16,6 +16,8 @@ from typing import Any
 
 import structlog
 
+from supervisor_conf import ancm_events
+
 Event = MutableMapping[str, Any]
 
 
@@ -67,7 +69,14 @@ def _processors(process: str = "") -> list[Any]:
         event.setdefault("by", os.getpid())
         return event
 
+    def add_ancm_number(_: Any, __: str, event: Event) -> Event:
+        known = ancm_events.number(event)
+        if known is not None:
+            event["ancm"] = known
+        return event
+
     return [
+        add_ancm_number,
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),

@@ -18,7 +18,7 @@ import gevent
 from supervisor_conf.control import messages
 from supervisor_conf.control.messages import AppRoutes, GiveUp, Refusal, Spawned
 from supervisor_conf.control.server import ControlServer, Peer
-from supervisor_conf.keeper import processes
+from supervisor_conf.keeper import processes, restartfile
 from supervisor_conf.keeper.app import KeptApp
 from supervisor_conf.keeper.care import ROUND
 from supervisor_conf.keeper.link import PluginLink
@@ -63,7 +63,7 @@ class Keeper:
         self._log = log
         self.questions = Questions()
         self.offline = Offline(self, log)
-        self._watch = Watch((FILE,), self.offline.look_in, log)
+        self._watch = Watch((FILE, restartfile.NAME), self._look_in, log)
         self._logs = Logs(front.access_log, run_directory, event_log)
         self._server = ControlServer(run_directory / "control.sock", self, log, group=group)
         self._orders = Orders(self)
@@ -137,7 +137,9 @@ class Keeper:
             app.usage.expect(self._worker_names)
             if name in memory.stopped:
                 app.handle(events.Held(Hold.STOPPED))
-        self._watch.set_folders(app.settings.directory for app in self.apps.values())
+        self._watch.set_folders(
+            folder for app in self.apps.values() for folder in restartfile.folders(app.settings.directory)
+        )
         self.offline.remember(kept)
         self._watch.start()
         if memory.ending:
@@ -149,6 +151,7 @@ class Keeper:
         looking = [probe for app in self.apps.values() for probe in app.probing()]
         gevent.joinall(looking, timeout=FIRST_ROUND)
         for app in self.apps.values():
+            restartfile.look(app)
             if app.settings.start == "eager":
                 app.handle(events.WantedAlways())
         self._server.start()
@@ -171,6 +174,13 @@ class Keeper:
         for app in self.apps.values():
             app.handle(events.Ending(stage))
         self._tell_if_apps_stopped()
+
+    def _look_in(self, folder: Path) -> None:
+        """A file with a meaning has come, gone or changed there."""
+        self.offline.look_in(folder)
+        for app in self.apps.values():
+            if folder in restartfile.folders(app.settings.directory):
+                restartfile.look(app)
 
     def _with_app(self, name: str, act: Callable[[KeptApp], None]) -> None:
         app = self.apps.get(name)

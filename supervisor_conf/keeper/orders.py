@@ -30,7 +30,7 @@ _USAGE: Final = {
     "stop": "app stop NAME",
     "offline": "app offline NAME [MESSAGE]",
     "online": "app online NAME",
-    "why": "app why NAME",
+    "why": "app why NAME [--json]",
     "log": "app log NAME [-f]",
     "requests": "app requests [NAME] [--json]",
     "recycle": "app recycle NAME, app recycle portico-front",
@@ -192,7 +192,9 @@ class Orders:
         app = self._named(peer, order)
         if app is None:
             return
-        if app.last_report is None:
+        if order.json:
+            _end(peer, 0, words.as_json(app.last_report))
+        elif app.last_report is None:
             _end(peer, 0, f"{app.settings.name}: no start has failed and no process has crashed.")
         else:
             _end(peer, 0, words.story(app.last_report))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import json
+from dataclasses import asdict
 from typing import Final
 
 from supervisor_conf.control.messages import Refusal, Report, Spawned
@@ -21,6 +23,11 @@ def refusal(why: str, report: Report | None = None) -> Refusal:
     """`why` is one of the words of the control protocol."""
     status, sentence, retry_after = _REFUSALS[why]
     return Refusal(status, why, sentence, retry_after, report)
+
+
+def as_json(report: Report | None) -> str:
+    """`app why --json`: the report, or null."""
+    return json.dumps(None if report is None else asdict(report), ensure_ascii=False, indent=2)
 
 
 def story(report: Report) -> str:
