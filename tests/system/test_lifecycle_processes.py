@@ -27,6 +27,10 @@ def all_ready(run: PorticoRun, count: int) -> set[int]:
     return set(wait_until(lambda: found if len(found := ready(run)) == count else {}, f"{count} processes"))
 
 
+def log_of_process(folder: Path, pid: int) -> str:
+    return "".join(path.read_text() for path in (folder / "logs" / "shop").glob(f"*_{pid}.log"))
+
+
 def test_all_are_started_at_once_and_all_are_used(folder: Path) -> None:
     with PorticoRun(folder, front() + app(command=LIFE, processes=3)) as run:
         run.get("/")
@@ -41,18 +45,20 @@ def test_one_that_crashes_does_not_touch_the_others_and_is_started_again(folder:
     with PorticoRun(folder, front() + app(command=LIFE, processes=2)) as run:
         run.get("/")
         pids = all_ready(run, 2)
-        killed, other = sorted(pids)
         with Visitor(run.url) as visitor:
             busy = threading.Thread(target=lambda: answers.append(visitor.get("/sleep?s=2").json()["pid"]))
             answers: list[int] = []
             busy.start()
             run.wait_for_sleepers()
+            (other,) = (pid for pid in pids if "a request sleeps" in log_of_process(folder, pid))
+            (killed,) = pids - {other}
             with Load(run.url, "/", clients=4) as load:
                 load.wait_for_more(20)
                 procfs.kill(killed)
                 wait_for_end(killed)
                 load.wait_for_more(50)
             busy.join()
+        assert answers == [other]
         assert set(load.tally) <= {"200", "502"}
         assert load.tally["502"] <= 4
         assert other in all_ready(run, 2)
