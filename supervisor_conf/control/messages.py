@@ -302,6 +302,7 @@ class Exited:
     last_output: str
     administrative: bool  # `supervisorctl stop` asked for it
     at: float
+    first_output: float = -1.0  # seconds from the fork to the first byte it wrote; -1: none
 
 
 @dataclass(frozen=True, slots=True)

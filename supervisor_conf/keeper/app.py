@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 import time
 from collections import deque
 from collections.abc import Callable
@@ -17,8 +19,10 @@ from supervisor_conf.control.messages import AppRoutes, Report, Spawned
 from supervisor_conf.keeper import probes, processes, words
 from supervisor_conf.keeper.asking import Asking, NoAnswer
 from supervisor_conf.keeper.care import Care
+from supervisor_conf.keeper.oom import OomCounter
 from supervisor_conf.keeper.opening import NotASocket, open_to_workers
 from supervisor_conf.keeper.probes import Verdict
+from supervisor_conf.keeper.told import Told
 from supervisor_conf.law import commands, events, journey
 from supervisor_conf.law.commands import State
 from supervisor_conf.law.draining import Usage
@@ -46,6 +50,8 @@ GUARD_LIMIT: Final = 30.0
 
 class House(Protocol):
     """What an app needs of the keeper around it. Askers are the numbers of peers."""
+
+    oom: OomCounter
 
     def tell_plugin(self, message: object) -> None: ...
     def publish(self, routes: AppRoutes) -> None: ...
@@ -75,6 +81,7 @@ class KeptApp:
         )
         self.generations: dict[int, Spawned] = {}
         self.usage = Usage()
+        self._told = Told()
         self.last_report: Report | None = None
         self.ready_after: float | None = None  # seconds the last start took
         self._ready_told: set[int] = (
@@ -166,6 +173,11 @@ class KeptApp:
             return
         row = self.law.row(message.generation)
         starting = row is not None and row.state is State.STARTING and not row.was_ready
+        killed = os.WIFSIGNALED(message.status) and os.WTERMSIG(message.status) == signal.SIGKILL
+        short = (
+            self._house.oom.grew()
+        )  # looked at every time, so that an older kill is not taken for this one
+        self._told = Told(message.generation, message.first_output, killed and short)
         left_behind = processes.members(generation.pid, generation.nonce, gone=True) if starting else ()
         self.handle(
             events.Exited(
@@ -292,7 +304,8 @@ class KeptApp:
         self.usage.generation_gone(generation.generation)
 
     def _stamped(self, report: Report) -> Report:
-        return report if report.at else replace(report, at=time.time())
+        """With the date, and with what only the kernel and the plugin know."""
+        return report if report.at else replace(self._told.complete(report), at=time.time())
 
     def _record(self, report: Report, *, crash: bool, again: bool) -> None:
         self.last_report = self._stamped(report)

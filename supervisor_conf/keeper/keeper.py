@@ -24,6 +24,7 @@ from supervisor_conf.keeper.care import ROUND
 from supervisor_conf.keeper.link import PluginLink
 from supervisor_conf.keeper.logs import Logs
 from supervisor_conf.keeper.offline import FILE, Offline
+from supervisor_conf.keeper.oom import OomCounter
 from supervisor_conf.keeper.orders import Orders
 from supervisor_conf.keeper.questions import Questions
 from supervisor_conf.keeper.watch import Watch
@@ -50,6 +51,7 @@ class Keeper:
     ) -> None:
         """`group`: who may connect to the control socket besides us; `event_log`: the descriptor under `log`."""
         front = settings.front
+        self.oom = OomCounter()
         self.apps = {
             app.name: KeptApp(
                 app,

@@ -270,6 +270,7 @@ class ManagedApp(ManagedProcess):
                 last_output=self.output.text(),
                 administrative=administrative,
                 at=time.time(),
+                first_output=self.output.first_after,
             )
         )
         self.on_end(self)

@@ -32,6 +32,7 @@ def test_an_app_that_dies_at_start(folder: Path) -> None:
         why = run.app("why", "shop")
         assert why.status == 0
         assert "exit status 3" in why.out
+        assert "first output" in why.out
         assert "listening" in why.out
         assert "reading the settings" in why.out
         assert "cannot reach the <database> & gave up" in why.out

@@ -94,6 +94,7 @@ def test_a_crash_is_told_with_status_and_last_output(tmp_path: Path) -> None:
         ended = rig.keeper_now().expect(messages.Exited)
         assert (ended.pid, os.WEXITSTATUS(ended.status), ended.administrative) == (spawned.pid, 1, False)
         assert sorted(ended.last_output.split("\n")) == ["", "first", "last words"]
+        assert ended.first_output >= 0
         assert rig.info("shop")["statename"] == "EXITED"
     finally:
         rig.clean()
