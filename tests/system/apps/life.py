@@ -36,8 +36,6 @@ class Handler(BaseHTTPRequestHandler):
         elif path == "/health":
             sick = says("sick")
             status = 500 if sick is not None and sick in ("", str(os.getpid())) else 200
-        elif path == "/kill":
-            os.kill(os.getpid(), 9)
         body = json.dumps({"pid": os.getpid(), "asked": ASKED[:5]}).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
