@@ -17,7 +17,7 @@ from proxy.exchange import Exchange, too_large
 from proxy.failures import Cause, Failure, Side, Stage, malformed_request, proxy_status, reason_word
 from proxy.forward import forward
 from proxy.handlers import Ambiguous, MethodNotAllowed, NoApp
-from proxy.headers import Caller, caller_lines
+from proxy.headers import Caller, caller_lines, is_relayed
 from proxy.max_forwards import final_answer, hops_left, one_less
 from proxy.pages import PAGE_POLICY, render
 from proxy.peer import Framing, Request, read_request, read_request_head
@@ -298,7 +298,8 @@ class Connection:
             accept=request.accept if request else b"",
             request_id=request_id.decode("ascii"),
             app=desk.settings.name if desk else "",
-            loopback=is_loopback(self.caller.address),
+            # A visitor of a proxy on this machine is not on this machine.
+            loopback=is_loopback(self.caller.address) and not (request and is_relayed(request.fields)),
             show_report=bool(desk and desk.settings.startup_error_page),
         )
 

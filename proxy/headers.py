@@ -61,6 +61,10 @@ _REQUEST_ACTS = {
     b"te": _Act.TE,
     b"proxy-authorization": _Act.DROP,  # RFC 9110 11.7.2: for the next proxy, and that is us
     b"proxy": _Act.DROP,  # becomes HTTP_PROXY in CGI-like apps (CVE-2016-5385)
+    # gunicorn takes these two (spelled with `_`) from 127.0.0.1 for where the app is mounted and what is asked for
+    # (its `forwarder_headers`); the settings say the former, the target the latter.
+    b"script-name": _Act.DROP,
+    b"path-info": _Act.DROP,
     b"forwarded": _Act.FORWARDED,
     b"x-request-id": _Act.DROP,  # see `request_id_of`
     b"host": _Act.HOST,
@@ -96,7 +100,7 @@ _NEVER_TRAILERS = frozenset(
     b"if-modified-since if-unmodified-since if-range authorization proxy-authorization "
     b"proxy-authenticate proxy-authentication-info www-authenticate authentication-info cookie "
     b"set-cookie age expires date location retry-after vary warning etag last-modified content-encoding "
-    b"content-type content-range content-location forwarded via proxy x-request-id".split()
+    b"content-type content-range content-location forwarded via proxy x-request-id script-name path-info".split()
 )
 
 # ------------------------------------------------------------------------------------------------------------
@@ -264,6 +268,14 @@ def forwarded_for(caller: Caller, with_port: bool) -> bytes:
         return address.encode("ascii")
     return (f"[{address}]:{caller.port}" if ":" in address else f"{address}:{caller.port}").encode("ascii")
 
+
+def is_relayed(fields: Fields) -> bool:
+    """Whether the peer says that it speaks for somebody else: a proxy in front of us, trusted or not."""
+    keys = {_key(name) for name, _ in fields}
+    return not keys.isdisjoint(_MARKS_OF_PROXIES) or any(key.startswith(b"x-forwarded") for key in keys)
+
+
+_MARKS_OF_PROXIES = frozenset({b"forwarded", b"via", b"x-real-ip"})
 
 _SANE_ID = re.compile(rb"[0-9A-Za-z._:@/+=-]{1,128}")
 
