@@ -90,7 +90,8 @@ class Offline:
             if message is not None:
                 self._messages[name] = message
             self.look(name)
-            if text and not self._is_offline(name):
+            if text:
+                self._changed(name, "a keeper before said so")
                 self._refuse_start(name)
 
     def look(self, name: str) -> None:

@@ -102,6 +102,7 @@ def test_an_operator_takes_it_offline_with_a_message_that_survives_the_keeper(fo
             procfs.kill(keeper)
             wait_until(lambda old=keeper: run.keeper() != old, "the new keeper")  # type: ignore[misc]
             wait_until(lambda: run.app("status").status == 0, "the new keeper's answer")
+            assert "OFFLINE" in run.app("status").out
         assert run.supervisorctl("start", "shop").status != 0
         (folder / "apps" / "app_offline.htm").write_bytes(PAGE)
         wait_until(lambda: run.get("/").body == PAGE, "the file's page")
