@@ -85,6 +85,10 @@ def test_the_longest_path_at_a_segments_border(path: bytes, name: str) -> None:
         b"/shop/..;/x",
         b"/shop/admin;v=1/x",
         b"/shop/x/../../../shop/admin",
+        b"/shop/a%2Fb/..;/..;/x",
+        b"/shop/a%2Fb/..\\..\\x",
+        b"/shop/a%5Cb/..;/..;/x",
+        b"/shop/a%2Fb/..%3B/..%3B/x",
     ],
 )
 def test_a_path_that_means_another_apps_to_somebody_is_refused(path: bytes) -> None:
