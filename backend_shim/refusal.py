@@ -5,9 +5,16 @@ from __future__ import annotations
 import logging
 
 LOGGER = logging.getLogger("portico")
+GUARD_QUESTION = "/iisintegration"
 LONGEST = 200  # characters of a path in the log
 
 
 def log_refused(method: str, path: str) -> None:
-    """Neither query nor fields: they may hold secrets. `%r` keeps the line one line."""
+    """Neither query nor fields: they may hold secrets. `%r` keeps the line one line.
+
+    The front itself asks `GET …/iisintegration` without the token when an app is ready, to see it refused: that is
+    no event.
+    """
+    if method == "GET" and path.lower().endswith(GUARD_QUESTION):
+        return
     LOGGER.warning("refused without the pairing token: %r %r", method[:LONGEST], path[:LONGEST])

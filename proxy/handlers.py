@@ -54,6 +54,7 @@ class Handlers:
     def __init__(self, apps: Sequence[AppSettings]) -> None:
         self._any_host = _Node()
         self._by_host: dict[bytes, _Node] = {}
+        self._only = apps[0] if len(apps) == 1 and _takes_everything(apps[0]) else None
         for app in apps:
             for root in self._roots(app):
                 _insert(root, app)
@@ -68,6 +69,8 @@ class Handlers:
         self, host: bytes, path: bytes, method: bytes
     ) -> AppSettings | NoApp | MethodNotAllowed | Ambiguous:
         """`host`: a Host that the strict reader has passed, or b""; `path`: raw, without query, or b"*"."""
+        if self._only is not None:
+            return self._only
         raw = self._node(host, _raw_segments(path))
         if _needs_more_readings(path):
             for segments in _readings(path):
@@ -81,6 +84,11 @@ class Handlers:
         root = self._by_host.get(_host_name(host))
         found = _longest(root, segments) if root else None
         return found or _longest(self._any_host, segments)
+
+
+def _takes_everything(app: AppSettings) -> bool:
+    """However a request is read, it is this app's."""
+    return app.path == "/" and not app.hosts and not app.methods
 
 
 def _insert(root: _Node, app: AppSettings) -> None:

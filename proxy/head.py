@@ -19,7 +19,8 @@ from proxy.headers import Crossing, Fields, crossing_of_request, crossing_of_res
 from proxy.peer import Framing, Request, Response
 from proxy.strict import MAX_METHOD, TARGET_CHAR, TCHAR, Limits
 
-#: Blocks and plans remembered, and the longest block that is: some 2 MiB a worker at the very most.
+#: Blocks and plans remembered, and the longest block, and names of a plan, that are: a few MiB a worker, which no
+#: visitor can make more.
 MEMORY = 512
 LONGEST_REMEMBERED = 2048
 
@@ -166,7 +167,8 @@ class _Side:
         plan = self._plans.get(names, _UNKNOWN)
         if plan is _UNKNOWN:
             plan = self._plan(names)
-            self._plans.put(names, plan)
+            if sum(map(len, names)) <= LONGEST_REMEMBERED:
+                self._plans.put(names, plan)
         return self._follow(plan, raw, lines, fields) if plan is not None else None
 
     def _follow(self, plan: Plan, raw: bytes, lines: list[bytes], fields: Fields) -> Block | None:

@@ -76,7 +76,7 @@ class Worker:
         self._connections: set[Connection] = set()
         self._told_to_stop = Event()
         self._all_closed = Event()
-        self._id_prefix = secrets.token_hex(6)
+        self._id_prefix = secrets.token_hex(6).encode("ascii")
         self._ids = count(1)
 
     # ----------------------------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ class Worker:
 
     def request_id(self) -> bytes:
         """Unique among all workers and restarts: 48 random bits a process, and a count."""
-        return b"%b-%x" % (self._id_prefix.encode("ascii"), next(self._ids))
+        return b"%b-%x" % (self._id_prefix, next(self._ids))
 
     def finished(self, exchange: Exchange) -> None:
         """An exchange is over, whatever its end."""

@@ -95,6 +95,7 @@ def _all(settings: Settings, environ: Mapping[str, str], addresses: bool) -> Ite
         yield _Raw((), "root as the user", expected, severity=Severity.WARNING)
     for app in settings.apps:
         yield from _app(app, environ, names_users=names_users)
+        yield from _user_of_workers(app, settings.front)
         yield from _socket_path(app, settings.front)
 
 
@@ -174,6 +175,18 @@ def _app_user(app: AppSettings, path: KeyPath) -> Iterator[_Raw]:
     elif not app.user and os.geteuid() == 0:
         expected = "a user of its own, since this app runs as root"
         yield _Raw(key, "nothing", expected, 'user = "www-data"', Severity.WARNING)
+
+
+def _user_of_workers(app: AppSettings, front: FrontSettings) -> Iterator[_Raw]:
+    """Who is the workers' user may end them; who is in its group alone reaches the sockets that are for workers."""
+    name = front.user or DEFAULT_USER
+    workers, own = _uid(name), _uid(app.user) if app.user else None
+    if os.geteuid() != 0 or not workers or own is None:  # workers of root are refused anyway
+        return
+    if own == workers or pwd.getpwuid(own).pw_gid == run_directory.workers_group(front.user):
+        expected = f"a user of its own, who shares neither account nor group with the workers ({name})"
+        key = ("apps", app.name, "user")
+        yield _Raw(key, display(app.user), expected, 'user = "www-data"', Severity.WARNING)
 
 
 def _search_path(app: AppSettings, environ: Mapping[str, str]) -> str:

@@ -33,7 +33,7 @@ app start NAME               start it and wait until it is ready; lifts `app sto
 app stop NAME                let its requests finish, then stop it; visitors get 503
 app offline NAME [MESSAGE]   visitors get 503 with the message at once; the app is drained and stopped
 app online NAME              the end of that
-app why NAME [--json]        the report of its last failed start or crash
+app why NAME [--json]        its last failed start or crash, and its last good start since
 app recycle portico-front    replace the workers one at a time, each new one first
 app requests [NAME] [--json] what is in flight or waits: age, phase, app, pid, client, target without query
 app log NAME [-f]            the end of its output; -f: and what follows, from one start to the next

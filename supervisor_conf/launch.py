@@ -282,11 +282,12 @@ def _exec(argv: list[str], environment: dict[str, str]) -> NoReturn:
 
 
 def _let_signals_in() -> None:
-    """Python ignores these two, and an ignored signal stays ignored across exec."""
+    """What is ignored stays ignored across exec: Python ignores two signals, nohup and a shell's `&` others."""
     import _signal  # type: ignore[import-not-found]  # built in; `signal` would load enum and more
 
-    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
-        _signal.signal(number, _signal.SIG_DFL)
+    for number in _signal.valid_signals():
+        if _signal.getsignal(number) == _signal.SIG_IGN:
+            _signal.signal(number, _signal.SIG_DFL)
 
 
 def _candidates(command: str, environment: dict[str, str]) -> list[str]:

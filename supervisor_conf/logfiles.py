@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Final
+
+from supervisor_conf.folders import open_in_folder
 
 EVENT_LOG: Final = "portico.log"
 STANDARD_OUTPUT: Final = "-"
@@ -19,8 +20,7 @@ _MODE: Final = 0o640
 
 def open_for_appending(path: str | os.PathLike[str]) -> int:
     """A descriptor on `path`, its folder made where it is missing. Raises OSError."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    return os.open(path, _FLAGS, _MODE)
+    return open_in_folder(path, _FLAGS, _MODE)
 
 
 def reopen(descriptor: int, path: str | os.PathLike[str]) -> None:

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from supervisor_conf.folders import open_in_folder
+
 _STAMP = "%Y%m%d%H%M%S"
 
 
@@ -64,7 +66,6 @@ class StdoutLog:
         self._keep = keep
         self._problem = problem
         self._told = False
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._fd = _create(path)
         self._size = 0
 
@@ -86,7 +87,7 @@ class StdoutLog:
         """After somebody moved the file away: go on in a new one of the same name."""
         self.close()
         try:
-            self._fd = os.open(self.path, _FLAGS, 0o640)
+            self._fd = open_in_folder(self.path, _FLAGS, 0o640)
             self._size = os.fstat(self._fd).st_size
         except OSError as error:
             self._tell(error)
@@ -136,7 +137,7 @@ _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC |
 
 
 def _create(path: Path) -> int:
-    return os.open(path, _FLAGS | os.O_EXCL, 0o640)
+    return open_in_folder(path, _FLAGS | os.O_EXCL, 0o640)
 
 
 def _rename_if_there(source: Path, target: Path) -> None:

@@ -56,7 +56,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The story of a start that failed or a process that ended: what `app why` and the 502.5 page show."""
+    """The story of a start that failed or a process that ended: what `app why` and the 502.5 page show.
+
+    `app why` tells a start that went well in the same shape.
+    """
 
     app: str
     generation: int
@@ -320,6 +323,7 @@ class Output:
     generation: int
     text: str
     first_after: float = -1.0  # seconds from the fork to the first byte; -1: none yet
+    app: str = ""
 
 
 @dataclass(frozen=True, slots=True)

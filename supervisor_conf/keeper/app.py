@@ -14,19 +14,20 @@ from typing import Any, Final, Protocol
 import gevent
 
 from supervisor_conf.control import messages
-from supervisor_conf.control.codec import Decoder, ProtocolError, encode
 from supervisor_conf.control.messages import AppRoutes, Report, Spawned
-from supervisor_conf.keeper import probes, processes, words
+from supervisor_conf.keeper import launching, probes, processes, words
 from supervisor_conf.keeper.asking import Asking, NoAnswer
 from supervisor_conf.keeper.care import Care
 from supervisor_conf.keeper.oom import OomCounter
 from supervisor_conf.keeper.opening import NotASocket, open_to_workers
 from supervisor_conf.keeper.probes import Verdict
+from supervisor_conf.keeper.reports import LastStart, read_report, report_key, report_text
 from supervisor_conf.keeper.told import Told
 from supervisor_conf.law import commands, events, journey
 from supervisor_conf.law.commands import State
 from supervisor_conf.law.draining import Usage
 from supervisor_conf.law.events import Hold
+from supervisor_conf.law.journey import StartStep
 from supervisor_conf.law.lifecycle import LawBroken, Lifecycle
 from supervisor_conf.law.past import FALLBACK_RETRY, Past, read_past
 from supervisor_conf.law.rows import Cause, Row, Rules
@@ -71,6 +72,7 @@ class KeptApp:
         self.usage = Usage()
         self._told = Told()
         self.last_report: Report | None = None
+        self.last_start = LastStart(settings.name, house.tell_plugin)
         self.ready_after: float | None = None  # seconds the last start took
         self._ready_told: set[int] = (
             set()
@@ -112,6 +114,7 @@ class KeptApp:
     def resume(self, kept: dict[str, str]) -> None:
         """What the last keeper had kept; before anything else is told."""
         self.last_report = read_report(kept.get(report_key(self.settings.name), ""))
+        self.last_start.resume(kept)
         self._past = read_past(kept.get(past_key(self.settings.name), ""))
         self.law.resume(self._past, time.monotonic())
 
@@ -343,6 +346,7 @@ class KeptApp:
     def _keep_report(self) -> None:
         assert self.last_report is not None
         self._house.tell_plugin(messages.Keep(report_key(self.settings.name), report_text(self.last_report)))
+        self.last_start.forget()
 
     def _recycled(self, why: str, report: Report | None) -> None:
         self._log.info("app.recycled", problem=why)
@@ -375,6 +379,7 @@ class KeptApp:
             case State.STARTING, State.READY if row is not None and not self._told_ready(move):
                 self.ready_after = move.seconds
                 self._ready_told.add(move.generation)
+                self.last_start.went_well(row, time.monotonic())
                 where = words.where(self.generations[move.generation])
                 return f"ready in {move.seconds:.2f} s, pid {row.pid}, {where}"
             case _, State.STOPPED if self.law.rows:
@@ -417,6 +422,12 @@ class KeptApp:
         began = time.monotonic()
         elsewhere_at = began + ELSEWHERE_INTERVAL / 2
         while row.state is State.STARTING:
+            if (
+                not row.was_ready
+                and not row.journey.has(StartStep.EXEC)
+                and launching.is_over(generation.pid)
+            ):
+                self.handle(events.Executed(number))
             finding = probes.look(generation)
             if finding.verdict is Verdict.FOREIGN:
                 gevent.sleep(SECOND_OPINION)
@@ -570,28 +581,9 @@ def remains_key(app: str, generation: int) -> str:
     return f"{REMAINS}{app} {generation}"
 
 
-def report_key(app: str) -> str:
-    """Under which the plugin keeps the last report for the next keeper."""
-    return f"report {app}"
-
-
 def past_key(app: str) -> str:
     """Under which the plugin keeps what else of the app's life the next keeper needs."""
     return f"past {app}"
-
-
-def report_text(report: Report) -> str:
-    return encode(report)[4:].decode("utf-8", "replace")
-
-
-def read_report(text: str) -> Report | None:
-    """What `report_text` wrote; None if another version did."""
-    data = text.encode("utf-8")
-    try:
-        (report,) = Decoder().feed(len(data).to_bytes(4, "big") + data)
-    except (ProtocolError, ValueError):
-        return None
-    return report if isinstance(report, Report) else None
 
 
 def _address(generation: Spawned) -> str:

@@ -98,6 +98,8 @@ class Keeper:
                 self._with_app(name, lambda app: app.handle(events.SpawnFailed(slot, sentence)))
             case messages.Exited(app=name):
                 self._with_app(name, lambda app: app.exited(message))
+            case messages.Output(app=name):
+                self._with_app(name, lambda app: app.last_start.output(message))
             case messages.AdminStopped(app=name, slot=slot):
                 held = events.Held(Hold.STOPPED, already_signalled=True, slot=slot)
                 self._with_app(name, lambda app: app.handle(held))

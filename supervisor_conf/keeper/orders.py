@@ -225,11 +225,9 @@ class Orders:
         if app is None:
             return
         if order.json:
-            _end(peer, 0, words.as_json(app.last_report))
-        elif app.last_report is None:
-            _end(peer, 0, f"{app.settings.name}: no start has failed and no process has crashed.")
+            _end(peer, 0, words.as_json(app.settings.name, app.last_report, app.last_start.report))
         else:
-            _end(peer, 0, words.story(app.last_report))
+            _end(peer, 0, words.why(app.settings.name, app.last_report, app.last_start.report))
 
     def _log(self, peer: Peer, order: Order) -> None:
         """Where the log is: whoever asks reads the files with rights of their own."""

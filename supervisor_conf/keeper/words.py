@@ -19,20 +19,49 @@ _REFUSALS: Final = {
 }
 
 
+NOTHING_FAILED: Final = "no start has failed and no process has crashed."
+
+
 def refusal(why: str, report: Report | None = None) -> Refusal:
     """`why` is one of the words of the control protocol."""
     status, sentence, retry_after = _REFUSALS[why]
     return Refusal(status, why, sentence, retry_after, report)
 
 
-def as_json(report: Report | None) -> str:
-    """`app why --json`: the report, or null."""
-    return json.dumps(None if report is None else asdict(report), ensure_ascii=False, indent=2)
+def as_json(app: str, report: Report | None, last_start: Report | None) -> str:
+    """`app why --json`: the report of the last failure with `last_start` beside, the last start that went well since
+    (or null). Nothing has failed: a report without a date (`at` is 0). Neither: null."""
+    if report is None and last_start is None:
+        return "null"
+    told = asdict(report or Report(app, 0, 0, NOTHING_FAILED, ""))
+    told["last_start"] = None if last_start is None else asdict(last_start)
+    return json.dumps(told, ensure_ascii=False, indent=2)
+
+
+def why(app: str, report: Report | None, last_start: Report | None) -> str:
+    """`app why`: the last start that went well since the last failure, then that failure."""
+    failed = f"{app}: {NOTHING_FAILED}" if report is None else story(report)
+    return failed if last_start is None else f"{_good_story(last_start)}\n{failed}"
+
+
+def _good_story(report: Report) -> str:
+    lines = [f"{report.app}: the last start went well at {_moment(report)}", f"  {report.summary}"]
+    return "\n".join([*lines, *_steps(report), f"  pid {report.pid}, generation {report.generation}"])
+
+
+def _moment(report: Report) -> str:
+    return datetime.datetime.fromtimestamp(report.at, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _steps(report: Report) -> list[str]:
+    return [
+        f"    {step.after:8.3f} s  {step.name}{f' ({step.note})' if step.note else ''}"
+        for step in report.steps
+    ]
 
 
 def story(report: Report) -> str:
-    """`app why`: the report as a person reads it."""
-    when = datetime.datetime.fromtimestamp(report.at, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    """The report of a failure as a person reads it."""
     title = (
         "the start failed"
         if report.failed_step
@@ -40,11 +69,10 @@ def story(report: Report) -> str:
         if report.exit
         else "the process was not well"
     )
-    lines = [f"{report.app}: {title} at {when}", f"  {report.summary}"]
+    lines = [f"{report.app}: {title} at {_moment(report)}", f"  {report.summary}"]
     if report.failed_step:
         lines.append(f"  failed step: {report.failed_step}")
-    for step in report.steps:
-        lines.append(f"    {step.after:8.3f} s  {step.name}{f' ({step.note})' if step.note else ''}")
+    lines += _steps(report)
     lines.append(f"  time spent: {report.seconds:g} s")
     if report.pid:
         lines.append(f"  pid {report.pid}, generation {report.generation}")

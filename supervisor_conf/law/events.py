@@ -70,6 +70,13 @@ class SpawnFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Executed:
+    """The generation's process was seen to be the app's command, and the launcher no longer."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class Listening:
     """Somebody listens where the generation was told to listen; whether it is ours comes next."""
 
@@ -213,6 +220,7 @@ Event = (
     | Spawned
     | Found
     | SpawnFailed
+    | Executed
     | Listening
     | Ours
     | Foreign

@@ -1,4 +1,4 @@
-"""A start told as a journey: asked, spawned, listening, ours, ready. A failed one says where, and why.
+"""A start told as a journey: asked, spawned, exec, listening, ours, ready. A failed one says where, and why.
 
 Everything that ends in front of people is worded here: exit statuses, what went wrong, what to try.
 Pure: times are given, nothing is read from the system.
@@ -29,10 +29,12 @@ DESCRIPTOR: Final = "descriptor 3"
 
 
 class StartStep(StrEnum):
-    """In their order. A start has failed at the first one that it did not reach."""
+    """In their order. A start has failed at the first one that it did not reach; EXEC apart, which is only seen if
+    somebody looks between it and the process's end."""
 
     ASKED = "asked"
     SPAWNED = "spawned"
+    EXEC = "exec"  # the launcher has become the app's command
     LISTENING = "listening"
     OURS = "ours"
     READY = "ready"
@@ -63,8 +65,9 @@ class Journey:
 
     @property
     def next_step(self) -> StartStep:
-        """The first step that was not reached; READY if all were."""
-        return next((step for step in StartStep if not self.has(step)), StartStep.READY)
+        """The first step that was not reached and must be; READY if all were."""
+        missing = (step for step in StartStep if step is not StartStep.EXEC and not self.has(step))
+        return next(missing, StartStep.READY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +272,20 @@ def report(
         seconds=journey.seconds(now),
         last_lines=readable_tail(last_output),
         advice=failure.advice,
+    )
+
+
+def went_well(journey: Journey, now: float, *, generation: int, pid: int) -> Report:
+    """The story of a start that became ready; `at` is left for whoever knows the wall clock."""
+    seconds = journey.seconds(now)
+    return Report(
+        app=journey.app,
+        generation=generation,
+        pid=pid,
+        summary=f"The app was ready after {seconds:.2f} s.",
+        failed_step="",
+        steps=journey.steps,
+        seconds=seconds,
     )
 
 

@@ -188,7 +188,8 @@ class Lifecycle:
             case events.TimePassed():
                 self._time_passed(now)
             case (
-                events.Listening()
+                events.Executed()
+                | events.Listening()
                 | events.Ours()
                 | events.Foreign()
                 | events.Noticed()
@@ -257,7 +258,8 @@ class Lifecycle:
     def _seen(
         self,
         row: Row,
-        event: events.Listening
+        event: events.Executed
+        | events.Listening
         | events.Ours
         | events.Foreign
         | events.Noticed
@@ -269,6 +271,8 @@ class Lifecycle:
         now: float,
     ) -> None:
         match event, row.state:
+            case events.Executed(), State.STARTING:
+                row.journey = row.journey.reach(StartStep.EXEC, now)
             case events.Listening(), State.STARTING:
                 row.journey = row.journey.reach(StartStep.LISTENING, now)
             case events.Ours(note=note), State.STARTING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 from supervisor import events
@@ -199,7 +200,8 @@ class Plugin:
             case messages.AskOutput(generation=generation, app=name, slot=slot):
                 app = self._find_app(name, slot)
                 unknown = messages.Output(generation=generation, text="")
-                self.send(unknown if app is None else app.newest_output(generation))
+                output = unknown if app is None else app.newest_output(generation)
+                self.send(replace(output, app=name))
             case messages.AdminStop(app=name, on=on):
                 (memory.stopped.add if on else memory.stopped.discard)(name)
             case messages.RefuseStart(app=name, sentence=sentence):

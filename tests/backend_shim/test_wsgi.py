@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from backend_shim import integrate
 from backend_shim.pairing import Address, Pairing
+from backend_shim.refusal import log_refused
 from backend_shim.wsgi import WsgiGuard
 
 TOKEN = "0a1b2c3d-0000-4000-8000-123456789abc"
@@ -208,3 +209,9 @@ def test_an_application_path_beyond_ascii() -> None:
     guard, app = guarded("/café")
     call(guard, request(path="/café/é".encode().decode("latin-1"), **{FIELD: TOKEN}))
     assert app.calls[0]["PATH_INFO"].encode("latin-1").decode() == "/é"
+
+
+def test_the_fronts_own_question_is_refused_in_silence(caplog: pytest.LogCaptureFixture) -> None:
+    log_refused("GET", "/shop/iisintegration")
+    log_refused("POST", "/shop/iisintegration")
+    assert caplog.messages == ["refused without the pairing token: 'POST' '/shop/iisintegration'"]

@@ -170,6 +170,16 @@ class TestAsRoot:
         sentence = one(findings(tmp_path, 'user = ""'), Severity.WARNING, "apps.shop.user")
         assert "runs as root" in sentence
 
+    def test_an_app_that_shares_the_workers_user_or_group_is_a_warning(self, tmp_path: Path) -> None:
+        nobody = pwd.getpwnam("nobody")
+        kin = [one.pw_name for one in pwd.getpwall() if one.pw_gid == nobody.pw_gid]
+        assert "nobody" in kin
+        for name in kin:
+            found = findings(tmp_path, f'user = "{name}"')
+            sentence = one(found, Severity.WARNING, "apps.shop.user")
+            assert "neither account nor group with the workers (nobody)" in sentence
+        assert findings(tmp_path, 'user = "nobody"', front='user = "www-data"') == []
+
     def test_workers_never_run_as_root(self, tmp_path: Path) -> None:
         sentence = one(findings(tmp_path, front='user = "root"'), Severity.REFUSAL, "front.user")
         assert "another user than root" in sentence

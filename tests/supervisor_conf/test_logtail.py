@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,3 +85,16 @@ def test_the_oldest_are_pruned_and_what_is_in_use_stays(prefix: Path) -> None:
     assert all((prefix.parent / name).exists() for name in others)
     assert prune(str(prefix), 1, {str(logs[5].path)}) == [logs[0].path, logs[4].path]
     assert prune(str(prefix.parent / "nowhere" / "x"), 1, ()) == []
+
+
+def test_links_and_pipes_in_the_apps_folder_are_no_logs(prefix: Path, tail: LogTail) -> None:
+    secret = prefix.parent.parent / "secret"
+    secret.write_bytes(b"s3cret\n")
+    log = start(prefix, 1000.0, 7)
+    log.write(b"line\n")
+    log_path(str(prefix), 2000.0, 7).symlink_to(secret)
+    os.mkfifo(log_path(str(prefix), 3000.0, 7))
+    assert tail.last() == b"line\n"
+    log.write(b"more\n")
+    log.close()
+    assert tail.more() == b"more\n"

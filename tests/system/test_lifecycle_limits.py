@@ -64,9 +64,10 @@ def test_an_app_that_crashes_too_often_is_allowed_by_supervisorctl_start(folder:
 
 def test_an_eager_app_that_ends_at_once_is_not_started_in_a_tight_loop(folder: Path) -> None:
     with PorticoRun(folder, front() + app(command=LIFE, start="eager", rapid_fails_per_minute=5)) as run:
-        wait_until(lambda: run.pid_of("shop"), "the start")
+        wait_until(lambda: only(run)["state"] == "READY", "the start")
+        pid = run.get("/").json()["pid"]
         (folder / "apps" / "broken").touch()
-        procfs.kill(run.pid_of("shop"))
+        procfs.kill(pid)
         wait_until(lambda: only(run)["state"] == "FAILED", "the breaker")
         # the one that was killed, and two attempts for each failure after it
         assert len(events(run, "app.spawned")) <= 1 + 2 * 6

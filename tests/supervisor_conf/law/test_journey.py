@@ -39,6 +39,21 @@ def test_steps_are_reached_once_and_in_seconds_since_the_start_was_asked_for() -
     assert told.next_step is StartStep.OURS
 
 
+def test_exec_is_told_and_no_start_fails_at_it() -> None:
+    assert LISTENING_NEXT.next_step is StartStep.LISTENING
+    told = LISTENING_NEXT.reach(StartStep.EXEC, 10.2)
+    assert told.next_step is StartStep.LISTENING
+    assert [step.name for step in told.steps] == ["asked", "spawned", "exec"]
+
+
+def test_a_start_that_went_well_is_told_with_all_its_steps() -> None:
+    told = LISTENING_NEXT.reach(StartStep.READY, 10.75)
+    report = journey.went_well(told, 10.75, generation=3, pid=7)
+    assert (report.app, report.generation, report.pid, report.seconds) == ("shop", 3, 7, 0.75)
+    assert (report.summary, report.failed_step, report.exit) == ("The app was ready after 0.75 s.", "", "")
+    assert report.steps == told.steps
+
+
 @pytest.mark.parametrize(
     ("status", "word"), [(127 << 8, "not found"), (126 << 8, "cannot be executed"), (125 << 8, "prepared")]
 )
