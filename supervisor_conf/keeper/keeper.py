@@ -197,7 +197,8 @@ class Keeper:
         self._watch_folders()
         self._share_queues()
         self._renew(outdated)
-        self._orders.renewing({name for name, _ in outdated if self.apps[name].law.recycling})
+        told = {name for name, _ in outdated}
+        self._orders.renewing({name for name, app in self.apps.items() if name in told and app.law.recycling})
         self._log.info("keeper.new-settings", apps=len(settings.apps))
 
     def _add(self, settings: AppSettings, drain_limit: float) -> None:

@@ -148,6 +148,10 @@ class Reload:
         if self._foreign and (changes.added or changes.removed):
             names = ", ".join((*changes.added, *changes.removed))
             return self._refuse(asker, f"{names}: {_FOREIGN}")
+        try:
+            self._prepare(settings, changes)
+        except (OSError, ValueError) as problem:
+            return self._refuse(asker, f"The run directory or supervisord would not have it: {problem}")
         self._turn = turn = _Turn(asker, changes, warnings)
         self._take_over(settings, changes)
         if changes.workers or self._workers_behind:
@@ -166,8 +170,7 @@ class Reload:
         context.leaving = tuple(app for app in context.settings.apps if app.name in changes.removed)
         context.settings = settings
         self._hands.settings_changed()
-        if not changes.nothing:
-            self._write_files(settings)
+        if not self._foreign:
             self._change_groups(changes)
         for app in settings.apps:
             if app.name in changes.changed:
@@ -180,29 +183,30 @@ class Reload:
             )
         )
 
-    def _write_files(self, settings: Settings) -> None:
-        """Those with the apps that are to leave: `reread` finds nothing changed until they are gone."""
+    def _prepare(self, settings: Settings, changes: Changes) -> None:
+        """What may fail, while nothing is changed yet. Raises OSError, ValueError."""
+        if changes.nothing:
+            return
         directory = settings.front.run_directory
         run_directory.write(directory / run_directory.SUPERVISORCTL_CONF, render_supervisorctl_conf(settings))
-        if not self._foreign:
-            conf = render_supervisord_conf(settings)
-            run_directory.write(directory / run_directory.SUPERVISORD_CONF, conf)
+        if self._foreign:
+            return
+        # The hard limit is what `check_machine` has looked at.
+        raise_limit(minimum_descriptors(settings) + DESCRIPTORS_ABOVE)
+        run_directory.write(directory / run_directory.SUPERVISORD_CONF, render_supervisord_conf(settings))
+        self._context.options.process_config(do_usage=False)
 
     def _change_groups(self, changes: Changes) -> None:
         """As `reread` and `add` of supervisorctl do; no process is touched."""
-        if self._foreign:
-            return
-        # `portico check` looks at the hard limit, and a reload is refused by what it finds.
-        raise_limit(minimum_descriptors(self._context.all_settings) + DESCRIPTORS_ABOVE)
         supervisord = self._context.supervisord
-        supervisord.options.process_config(do_usage=False)
         for config in supervisord.options.process_group_configs:
             if config.name in changes.added:
                 supervisord.add_process_group(config)
             elif config.name in changes.changed or config.name == FRONT:
                 # What it is compared with by `reread`, and what a process beside another one is made from.
                 config.after_setuid()
-                supervisord.process_groups[config.name].config = config
+                if (group := supervisord.process_groups.get(config.name)) is not None:
+                    group.config = config
 
     def _replace_workers(self, turn: _Turn) -> None:
         self._workers_behind = True
