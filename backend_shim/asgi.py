@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Awaitable, Callable, Dict, Sequence
-
 from backend_shim.caller import Caller
 from backend_shim.mount import mounted
 from backend_shim.pairing import EVENT_HEADER, FOR_THE_APP, HEADER_PREFIX, PAIRED, SEAL, TOKEN_HEADER, spelled
@@ -11,13 +9,16 @@ from backend_shim.processes import stop_app
 from backend_shim.refusal import log_refused
 from backend_shim.shutdown import is_shutdown
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Awaitable, Callable, Dict, Sequence
+
     from backend_shim.pairing import Pairing
 
-Scope = Dict[str, Any]
-Receive = Callable[[], Awaitable[Any]]
-Send = Callable[[Any], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[Any]]
+    Scope = Dict[str, Any]
+    Receive = Callable[[], Awaitable[Any]]
+    Send = Callable[[Any], Awaitable[None]]
+    App = Callable[[Scope, Receive, Send], Awaitable[Any]]
 
 
 class AsgiGuard:

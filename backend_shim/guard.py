@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
-from typing import TYPE_CHECKING, Any
-
 from backend_shim.asgi import AsgiGuard
 from backend_shim.wsgi import WsgiGuard
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from backend_shim.pairing import Pairing
 
 
@@ -19,8 +19,15 @@ def guard(app: Any, pairing: Pairing) -> Any:
     return AsgiGuard(app, pairing) if is_asgi(app) else WsgiGuard(app, pairing)
 
 
+def wsgi_guard(app: Any, pairing: Pairing) -> Any:
+    """The same where a server can serve nothing but WSGI."""
+    return app if isinstance(app, WsgiGuard) else WsgiGuard(app, pairing)
+
+
 def is_asgi(app: Any) -> bool:
     """A coroutine function, or something called with three arguments (WSGI: two)."""
+    import inspect  # slow to load: only where an application is of an unknown kind
+
     if inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(getattr(app, "__call__", None)):  # noqa: B004
         return True
     try:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
-LOGGER = logging.getLogger("portico")
 GUARD_QUESTION = "/iisintegration"
 LONGEST = 200  # characters of a path in the log
 
@@ -17,4 +14,8 @@ def log_refused(method: str, path: str) -> None:
     """
     if method == "GET" and path.lower().endswith(GUARD_QUESTION):
         return
-    LOGGER.warning("refused without the pairing token: %r %r", method[:LONGEST], path[:LONGEST])
+    import logging  # most apps are never asked past the front; those that do not log need not load it at their start
+
+    logging.getLogger("portico").warning(
+        "refused without the pairing token: %r %r", method[:LONGEST], path[:LONGEST]
+    )

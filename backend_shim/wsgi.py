@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable
-
 from backend_shim.caller import Caller
 from backend_shim.mount import mounted
 from backend_shim.pairing import EVENT_HEADER, FOR_THE_APP, HEADER_PREFIX, PAIRED, SEAL, TOKEN_HEADER, spelled
@@ -11,11 +9,14 @@ from backend_shim.processes import stop_app
 from backend_shim.refusal import log_refused
 from backend_shim.shutdown import is_shutdown
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Callable, Dict, Iterable
+
     from backend_shim.pairing import Pairing
 
-Environ = Dict[str, Any]
-App = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+    Environ = Dict[str, Any]
+    App = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 
 class WsgiGuard:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from tests.kit import environments
+
+# A shell's `&` and nohup leave SIGINT ignored, and what the tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("fast", deadline=None, derandomize=True, max_examples=100)
 settings.register_profile(

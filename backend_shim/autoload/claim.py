@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import socket
 import weakref
-from typing import TYPE_CHECKING, MutableMapping
 
 from backend_shim.pairing import HOST, TAKEN_VARIABLE
 from backend_shim.processes import lineage
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import MutableMapping
+
     from backend_shim.pairing import Address, Pairing
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from backend_shim.mount import mounted
 from backend_shim.pairing import EVENT_HEADER, TOKEN_HEADER, spelled
 from backend_shim.processes import stop_app
 from backend_shim.refusal import log_refused
 from backend_shim.shutdown import is_shutdown
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from backend_shim.pairing import Pairing
 
 

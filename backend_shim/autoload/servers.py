@@ -12,18 +12,19 @@ import socket
 import sys
 from functools import partial, wraps
 from importlib import import_module
-from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable
 
 from backend_shim.asgi import AsgiGuard
 from backend_shim.autoload.claim import Claim, Hold, listener_for
 from backend_shim.autoload.rsgi import RsgiGuard
-from backend_shim.guard import guard
+from backend_shim.guard import guard, wsgi_guard
 from backend_shim.pairing import HOST, Pairing
 from backend_shim.wsgi import WsgiGuard
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Callable
+
     from backend_shim.pairing import Address
 
 HOLD = "_portico_hold"  # attribute of a server (or its settings) that has our address
@@ -235,6 +236,8 @@ def _granian_server(module: Any, cls: Any, claim: Claim) -> None:
     ) -> Any:
         if _granian_address(self, claim):
             if target_loader is None:
+                from inspect import signature
+
                 known = signature(module.load_target).parameters
                 options = {
                     "wd": getattr(self, "working_dir", None),
@@ -315,6 +318,8 @@ def _granian_guard(app: Any, interface: str, pairing: Pairing) -> Any:
 def werkzeug_serving(module: Any, claim: Claim) -> None:
     cls = module.BaseWSGIServer
     init = cls.__init__
+    from inspect import signature
+
     parameters = signature(init)
 
     @wraps(init)
@@ -373,7 +378,7 @@ def wsgiref_server(module: Any, claim: Claim) -> None:
     @wraps(own_get_app)
     def get_app(self: Any) -> Any:
         app = own_get_app(self)
-        return guard(app, claim.pairing) if held(self) else app
+        return wsgi_guard(app, claim.pairing) if held(self) else app
 
     cls.__init__, cls.get_app = __init__, get_app
 

@@ -45,6 +45,10 @@ ELSEWHERE_INTERVAL: Final = 2.0
 SECOND_OPINION: Final = 0.1
 """Seconds after which a listener that seems to be foreign is looked at again: a server may just be forking."""
 
+GUARD_PAUSE: Final = 0.05
+"""Seconds between the route and the guard question: an app that answers one request at a time shall answer first who
+has waited for its start."""
+
 GUARD_LIMIT: Final = 30.0
 """Seconds for the guard question of an app that is served already; a busy one answers late."""
 
@@ -518,6 +522,7 @@ class KeptApp:
         return max(self.settings.startup_time_limit, 1.0)
 
     def _ask_guard(self, generation: Spawned, row: Row) -> None:
+        gevent.sleep(GUARD_PAUSE)
         self.handle(events.GuardSeen(row.generation, self._guarded(generation, GUARD_LIMIT)))
 
     def _guarded(self, generation: Spawned, limit: float) -> bool:

@@ -13,12 +13,15 @@ import tempfile
 
 def main() -> int:
     """pytest's own exit status; its summary is the last thing printed."""
-    with tempfile.TemporaryDirectory(prefix="portico-coverage-") as folder:
+    with tempfile.TemporaryDirectory(prefix="pt-") as folder:
         os.chmod(folder, 0o1777)
         environment = os.environ | {"COVERAGE_FILE": os.path.join(folder, "data")}
         # Two files at a time, each whole in one process: most tests wait for processes to start and to end.
         side_by_side = ["-n", "2", "--dist", "loadfile"]
-        command = [sys.executable, "-m", "pytest", "--cov", "--cov-report=term", *side_by_side, *sys.argv[1:]]
+        # Unix sockets have short paths, so the folders of the tests are as near to the root as they can be.
+        base = f"--basetemp={os.path.join(folder, 't')}"
+        options = ["--cov", "--cov-report=term", base, *side_by_side]
+        command = [sys.executable, "-m", "pytest", *options, *sys.argv[1:]]
         return subprocess.run(command, env=environment).returncode
 
 
