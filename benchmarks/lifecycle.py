@@ -40,6 +40,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = 65536  # an answer is one segment: else each waits for a delayed acknowledgement
 
     def do_GET(self):
         body = str(os.getpid()).encode()
