@@ -376,15 +376,23 @@ class Backend:
         self, apps: Iterable[AppSettings], send: Send, deadlines: Deadlines, connect: Connect = connect
     ) -> None:
         self.desks = {app.name: AppDesk(app, send, deadlines, connect) for app in apps}
+        self._send = send
         self._deadlines = deadlines
 
     def handle(self, message: object) -> None:
-        """A message of the keeper's that concerns an app; an app this worker does not know is ignored."""
+        """A message of the keeper's that concerns an app."""
         if isinstance(message, AppRoutes):
             if desk := self.desks.get(message.app):
                 desk.update(message)
+            else:
+                self._decline(message)
         elif isinstance(message, GiveUp) and (desk := self.desks.get(message.app)):
             desk.give_up(message.refusal)
+
+    def _decline(self, message: AppRoutes) -> None:
+        """An app of a configuration that this worker was not given: the keeper need not wait for it."""
+        for route in message.routes:
+            self._send(Drained(message.app, route.generation, message.serial))
 
     def using(self) -> tuple[tuple[str, int], ...]:
         """Of every app the generations to whom there is a route or a request in flight."""

@@ -63,7 +63,7 @@ def _carry_out(options: argparse.Namespace, command: list[str] | None) -> int:
                 raise UsageError("run takes a CONFIG or -- COMMAND, not both")
             return _run_command(command, options.listen)
         case "run":
-            return _run(load_settings(_config(options.config), os.environ, options.listen))
+            return _run(load_settings(_config(options.config), os.environ, options.listen), options.listen)
         case "demo":
             return _demo(options.listen)
         case "check":
@@ -162,13 +162,13 @@ def _complain(sentence: str) -> None:
 # run, demo
 
 
-def _run(settings: Settings, *, temporary: bool = False) -> int:
+def _run(settings: Settings, listen: Sequence[str] = (), *, temporary: bool = False) -> int:
     from supervisor_conf import instance
 
     _end_on_sigterm()
     run = instance.run_in_temporary_directory if temporary else instance.run
     try:
-        return run(settings, os.environ)
+        return run(settings, os.environ, listen)
     except instance.CannotRun as problem:
         for sentence in problem.sentences:
             _complain(sentence)

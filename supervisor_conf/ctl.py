@@ -37,6 +37,7 @@ app why NAME [--json]        its last failed start or crash, and its last good s
 app recycle portico-front    replace the workers one at a time, each new one first
 app requests [NAME] [--json] what is in flight or waits: age, phase, app, pid, client, target without query
 app log NAME [-f]            the end of its output; -f: and what follows, from one start to the next
+app reload                   read the configuration again and apply what changed; so does SIGHUP
 app reopen                   open the log files anew, after logrotate has moved them; so does SIGUSR2"""
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import errno
-import resource
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from backend_shim import autoload
@@ -15,6 +14,8 @@ from supervisor_conf import check, nonces, run_directory
 from supervisor_conf.conffile import minimum_descriptors, render_supervisorctl_conf, render_supervisord_conf
 from supervisor_conf.keeper import processes
 from supervisor_conf.plugin import sockets
+from supervisor_conf.plugin.descriptors import raise_limit
+from supervisor_conf.plugin.source import Source
 from supervisor_conf.settings import Settings
 
 # Workers of an instance that was killed die with it, but not in the same instant: their address is free soon
@@ -30,8 +31,11 @@ class CannotRun(Exception):
         super().__init__("\n".join(sentences))
 
 
-def run(settings: Settings, environ: Mapping[str, str]) -> int:
-    """Become supervisord; returns the exit status when it has ended. Raises CannotRun before anything has started."""
+def run(settings: Settings, environ: Mapping[str, str], listen: Sequence[str] = ()) -> int:
+    """Become supervisord; returns the exit status when it has ended. Raises CannotRun before anything has started.
+
+    `listen`: the addresses of the command line, for when the file is read again.
+    """
     warnings = _look_at_machine(settings, environ)
     directory = settings.front.run_directory
     try:
@@ -51,17 +55,19 @@ def run(settings: Settings, environ: Mapping[str, str]) -> int:
         run_directory.write(directory / run_directory.SUPERVISORCTL_CONF, render_supervisorctl_conf(settings))
         for warning in warnings:
             print(warning, file=sys.stderr, flush=True)
-        return _become_supervisord(settings, directory, shim)
+        return _become_supervisord(settings, directory, shim, _source(settings, environ, listen))
     finally:
         sockets.close_all()
         run_directory.remove_sockets(directory)
         lock.release()
 
 
-def run_in_temporary_directory(settings: Settings, environ: Mapping[str, str]) -> int:
+def run_in_temporary_directory(
+    settings: Settings, environ: Mapping[str, str], listen: Sequence[str] = ()
+) -> int:
     """The same; nothing of the run directory stays."""
     try:
-        return run(settings, environ)
+        return run(settings, environ, listen)
     finally:
         shutil.rmtree(settings.front.run_directory, ignore_errors=True)
 
@@ -76,10 +82,7 @@ def _look_at_machine(settings: Settings, environ: Mapping[str, str]) -> list[str
 
 def _raise_descriptor_limit(settings: Settings) -> None:
     """Before anything is put high up: supervisord would raise the limit later, above what must not be closed."""
-    needed = minimum_descriptors(settings) + check.DESCRIPTORS_ABOVE
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    raise_limit(minimum_descriptors(settings) + check.DESCRIPTORS_ABOVE)
 
 
 def _bind(settings: Settings, patience: float) -> None:
@@ -106,13 +109,18 @@ def _install_shim(directory: Path) -> Path:
         raise CannotRun(sentence) from problem
 
 
-def _become_supervisord(settings: Settings, directory: Path, shim: Path) -> int:
+def _source(settings: Settings, environ: Mapping[str, str], listen: Sequence[str]) -> Source | None:
+    """Where the settings come from; None for those of a command line."""
+    return None if settings.file is None else Source(settings.file, dict(environ), tuple(listen))
+
+
+def _become_supervisord(settings: Settings, directory: Path, shim: Path, source: Source | None) -> int:
     from supervisor import supervisord
 
     from supervisor_conf.plugin import guard, rpc
 
     try:
-        rpc.prepare(settings, terminal=sys.stdout.fileno(), shim=shim)
+        rpc.prepare(settings, terminal=sys.stdout.fileno(), shim=shim, source=source)
     except guard.Unsuitable as problem:
         raise CannotRun(str(problem)) from problem
     sys.stdout.flush()

@@ -118,8 +118,7 @@ FRONT = (
         "reload_on_change",
         kinds.FLAG,
         False,
-        "Apply a changed file by itself, as `app reload` would.",
-        _LATER,
+        "Apply a changed file by itself, as `app reload` would. `true` for a web.config.",
     ),
 )
 

@@ -13,7 +13,7 @@ Times are seconds; `at` is wall clock (for people), every other time is a durati
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 VERSION = 1
 
@@ -373,6 +373,32 @@ class Memory:
     workers: tuple[WorkerSpawned, ...]
     kept: tuple[tuple[str, str], ...]  # what keepers asked to Keep: key, text
     ending: str = ""  # an Ending stage already under way
+    outdated: tuple[tuple[str, int], ...] = ()  # as in NewSettings
+    leaving: tuple[str, ...] = ()  # as in Leave
+
+
+@dataclass(frozen=True, slots=True)
+class NewSettings:
+    """The configuration was read again: from now on these (JSON of the whole Settings, with apps that are to leave)."""
+
+    text: str = field(repr=False)  # holds the apps' secrets
+    outdated: tuple[tuple[str, int], ...]  # app, the newest generation that was started with older settings
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """No worker knows these apps any more: stop them, forget them, and answer AppGone for each."""
+
+    apps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """The end of a reload. `asker`: of the Reload; 0 for a reload that nobody waits for."""
+
+    asker: int
+    text: str
+    problem: bool = False
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -454,6 +480,20 @@ class FrontReady:
 @dataclass(frozen=True, slots=True)
 class RecycleFront:
     """Replace the workers one at a time, each new one first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """Read the configuration again and take over what has changed (`app reload`). Answered by Reloaded."""
+
+    asker: int
+
+
+@dataclass(frozen=True, slots=True)
+class AppGone:
+    """Answer to Leave: nothing of this app runs any more, and nothing is remembered of it."""
+
+    app: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,19 +71,7 @@ class KeptApp:
 
     def __init__(self, settings: AppSettings, drain_limit: float, house: House, log: Any):
         self.settings = settings
-        self.law = Lifecycle(
-            Rules(
-                settings.name,
-                processes=settings.processes,
-                eager=settings.start == "eager",
-                startup_time_limit=settings.startup_time_limit,
-                shutdown_time_limit=settings.shutdown_time_limit,
-                drain_limit=drain_limit,
-                require_pairing=settings.require_pairing,
-                overlap=settings.overlap,
-                rapid_fails_per_minute=settings.rapid_fails_per_minute,
-            )
-        )
+        self.law = Lifecycle(rules_of(settings, drain_limit))
         self.generations: dict[int, Spawned] = {}
         self.usage = Usage()
         self._told = Told()
@@ -133,6 +121,30 @@ class KeptApp:
         self.last_start.resume(kept)
         self._past = read_past(kept.get(past_key(self.settings.name), ""))
         self.law.resume(self._past, time.monotonic())
+
+    def change(self, settings: AppSettings, drain_limit: float) -> None:
+        """Other settings from now on; what they mean to a process takes effect when it is replaced."""
+        self.settings = settings
+        self.law.change(rules_of(settings, drain_limit))
+        self.care.change(settings)
+        self.handle(events.Lifted(Hold.FAILED))  # the cure may be among them
+
+    def change_drain_limit(self, drain_limit: float) -> None:
+        """The one rule of an app that is a key of `[front]`."""
+        self.law.change(rules_of(self.settings, drain_limit))
+
+    def outdated(self, newest: int) -> None:
+        """The generations up to this one were started with older settings."""
+        older = tuple(number for number in self.generations if number <= newest)
+        if older:
+            self.handle(events.Recycle("the configuration has changed", older))
+
+    def forget(self) -> tuple[str, ...]:
+        """It is gone for good: nothing rings any more. Returns what the plugin keeps of it."""
+        self._alarm.close()
+        for greenlet in self.probing():
+            greenlet.kill(block=False)
+        return report_key(self.settings.name), past_key(self.settings.name)
 
     def spawned(self, generation: Spawned) -> None:
         self._know(generation)
@@ -549,6 +561,21 @@ class KeptApp:
         for generation in self.law.starting_due(time.monotonic()):
             self._look_elsewhere(self.generations[generation])
         self.handle(events.TimePassed())
+
+
+def rules_of(settings: AppSettings, drain_limit: float) -> Rules:
+    """What the law is told of an app's settings."""
+    return Rules(
+        settings.name,
+        processes=settings.processes,
+        eager=settings.start == "eager",
+        startup_time_limit=settings.startup_time_limit,
+        shutdown_time_limit=settings.shutdown_time_limit,
+        drain_limit=drain_limit,
+        require_pairing=settings.require_pairing,
+        overlap=settings.overlap,
+        rapid_fails_per_minute=settings.rapid_fails_per_minute,
+    )
 
 
 REMAINS: Final = "remains of "

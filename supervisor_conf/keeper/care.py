@@ -55,6 +55,12 @@ class Care:
         self._memory_at = 0.0
         self._not_before = 0.0
 
+    def change(self, settings: AppSettings) -> None:
+        """Other settings from now on. What a generation has worn so far is counted anew but for its age."""
+        self._settings = settings
+        self._limits = dict(settings.recycle_after)
+        self._wear.clear()
+
     def counted(self, worker: int, counters: Counters) -> None:
         self.use.counted(worker, counters, time.monotonic())
         for served in counters.generations:
@@ -130,7 +136,7 @@ class Care:
         failures = 0
         while True:
             gevent.sleep(self._settings.health_interval)
-            if row.state is not State.READY:
+            if row.state is not State.READY or not self._settings.health:
                 return
             seen = self._ask(generation)
             if not seen:

@@ -32,7 +32,7 @@ from supervisor_conf.law import events
 from supervisor_conf.law.events import EndStage, Hold
 from supervisor_conf.law.lifecycle import LawBroken
 from supervisor_conf.law.wear import shares
-from supervisor_conf.settings import Settings
+from supervisor_conf.settings import AppSettings, Settings, from_json
 
 FIRST_ROUND: Final = 0.25
 """Seconds that workers wait at most for a new keeper's first look at what runs: they keep their routes so long."""
@@ -52,15 +52,8 @@ class Keeper:
         """`group`: who may connect to the control socket besides us; `event_log`: the descriptor under `log`."""
         front = settings.front
         self.oom = OomCounter()
-        self.apps = {
-            app.name: KeptApp(
-                app,
-                front.drain_limit,
-                self,
-                log,
-            )
-            for app in settings.apps
-        }
+        self.apps = {app.name: KeptApp(app, front.drain_limit, self, log) for app in settings.apps}
+        self._leaving: set[str] = set()
         self._link = link
         self._log = log
         self.questions = Questions()
@@ -123,6 +116,12 @@ class Keeper:
                 self._orders.reopened(found)
             case messages.FrontRecycled(problem=problem):
                 self._orders.front_recycled(problem)
+            case messages.NewSettings(text=text, outdated=outdated):
+                self._change(from_json(text), outdated)
+            case messages.Leave(apps=names):
+                self._leave(names)
+            case messages.Reloaded():
+                self._orders.reloaded(message)
             case messages.Ending(stage=stage):
                 self._end(EndStage(stage))
             case _:
@@ -141,9 +140,7 @@ class Keeper:
             app.usage.expect(self._worker_names)
             if name in memory.stopped:
                 app.handle(events.Held(Hold.STOPPED))
-        self._watch.set_folders(
-            folder for app in self.apps.values() for folder in restartfile.folders(app.settings.directory)
-        )
+        self._watch_folders()
         self.offline.remember(kept)
         self._watch.start()
         if memory.ending:
@@ -154,10 +151,12 @@ class Keeper:
             app.sweep_remains(kept)
         looking = [probe for app in self.apps.values() for probe in app.probing()]
         gevent.joinall(looking, timeout=FIRST_ROUND)
+        self._renew(memory.outdated)
         for app in self.apps.values():
             restartfile.look(app)
             if app.settings.start == "eager":
                 app.handle(events.WantedAlways())
+        self._leave(memory.leaving)
         self._server.start()
         self._tell_if_apps_stopped()
         gevent.spawn(self._care_for_ever)
@@ -179,10 +178,72 @@ class Keeper:
             app.handle(events.Ending(stage))
         self._tell_if_apps_stopped()
 
+    # ---------------------------------------------------------------------------------------------------
+    # Another configuration
+
+    def _change(self, settings: Settings, outdated: tuple[tuple[str, int], ...]) -> None:
+        """`outdated`: newest generations with older settings, as the plugin counts them."""
+        drain_limit = settings.front.drain_limit
+        self._logs.change(settings.front.access_log)
+        for app in settings.apps:
+            known = self.apps.get(app.name)
+            if known is None:
+                self._add(app, drain_limit)
+            elif known.settings == app:
+                known.change_drain_limit(drain_limit)
+            else:
+                known.change(app, drain_limit)
+                self.offline.look(app.name)
+        self._watch_folders()
+        self._share_queues()
+        self._renew(outdated)
+        told = {name for name, _ in outdated}
+        self._orders.renewing({name for name, app in self.apps.items() if name in told and app.law.recycling})
+        self._log.info("keeper.new-settings", apps=len(settings.apps))
+
+    def _add(self, settings: AppSettings, drain_limit: float) -> None:
+        name = settings.name
+        app = self.apps[name] = KeptApp(settings, drain_limit, self, self._log)
+        self.offline.look(name)
+        if self._ending is not None:
+            app.handle(events.Ending(self._ending))
+        elif settings.start == "eager":
+            app.handle(events.WantedAlways())
+
+    def _renew(self, outdated: tuple[tuple[str, int], ...]) -> None:
+        """Said again and again, it changes nothing more: what is newer stays."""
+        for name, newest in outdated:
+            self._with_app(name, lambda app, newest=newest: app.outdated(newest))  # type: ignore[misc]
+
+    def _leave(self, names: tuple[str, ...]) -> None:
+        """For good."""
+        self._leaving.update(names)
+        for name in names:
+            self._with_app(name, lambda app: app.handle(events.Held(Hold.STOPPED)))
+            self._forget_if_gone(name)
+
+    def _forget_if_gone(self, name: str) -> None:
+        app = self.apps.get(name)
+        if name not in self._leaving or (app is not None and app.law.rows):
+            return
+        self._leaving.discard(name)
+        if app is not None:
+            for key in (*app.forget(), self.offline.forget(name)):
+                self.tell_plugin(messages.Keep(key, ""))
+            del self.apps[name]
+        self._watch_folders()
+        self._log.info("app.removed", app=name)
+        self.tell_plugin(messages.AppGone(name))
+
+    def _watch_folders(self) -> None:
+        self._watch.set_folders(
+            folder for app in self.apps.values() for folder in restartfile.folders(app.settings.directory)
+        )
+
     def _look_in(self, folder: Path) -> None:
         """A file with a meaning has come, gone or changed there."""
         self.offline.look_in(folder)
-        for app in self.apps.values():
+        for app in list(self.apps.values()):
             if folder in restartfile.folders(app.settings.directory):
                 restartfile.look(app)
 
@@ -224,6 +285,9 @@ class Keeper:
 
     def moved(self, app: str) -> None:
         self._orders.moved(app)
+        if app in self._leaving:
+            # Not within what it is just doing.
+            gevent.spawn(self._forget_if_gone, app)
         self._tell_if_apps_stopped()
 
     def workers(self) -> list[dict[str, object]]:

@@ -21,6 +21,10 @@ class Logs:
         self._path = run_directory / logfiles.EVENT_LOG
         self._event_log = event_log
 
+    def change(self, access_log: str) -> None:
+        """The setting is another one: workers that have the old file are on their way out."""
+        self._access_log = access_log
+
     def reopen(self, workers: Iterable[Peer]) -> str:
         """The problem in a sentence, or "". What cannot be opened anew goes on as it was."""
         problems = []

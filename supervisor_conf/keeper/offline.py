@@ -108,6 +108,12 @@ class Offline:
             self._pages[name] = page
         self._changed(name, FILE)
 
+    def forget(self, name: str) -> str:
+        """The app is gone for good. Returns the key under which the plugin keeps what operators said."""
+        self._pages.pop(name, None)
+        self._messages.pop(name, None)
+        return _KEEP + name
+
     def look_in(self, folder: Path) -> None:
         """Something has changed in this folder."""
         for name, app in self._house.apps.items():

@@ -22,8 +22,6 @@ TEXT_PIECE: Final = 8000
 
 FRONT: Final = "portico-front"
 
-_LATER: Final = frozenset({"reload"})
-
 _USAGE: Final = {
     "status": "app status [NAME] [--json]",
     "start": "app start NAME",
@@ -35,6 +33,7 @@ _USAGE: Final = {
     "requests": "app requests [NAME] [--json]",
     "recycle": "app recycle NAME, app recycle portico-front",
     "reset": "app reset NAME",
+    "reload": "app reload",
     "reopen": "app reopen",
 }
 
@@ -61,6 +60,9 @@ class Orders:
         self._recycling: dict[int, Peer] = {}
         self._renewing: dict[int, tuple[Peer, KeptApp]] = {}
         self._reopening: dict[int, Peer] = {}
+        self._reloading: dict[int, Peer] = {}
+        self._reloaded: list[messages.Reloaded] = []  # whose apps are still being recycled
+        self._changed: dict[str, str | None] = {}  # app -> what went wrong with its recycle; None: under way
 
     def take(self, peer: Peer, order: Order) -> None:
         words_known: dict[str, Callable[[Peer, Order], None]] = {
@@ -74,18 +76,24 @@ class Orders:
             "requests": self._requests,
             "recycle": self._recycle,
             "reset": self._reset,
+            "reload": self._reload,
             "reopen": self._reopen,
         }
-        if order.word in _LATER:
-            _end(peer, 1, f"`app {order.word}` is not yet supported.")
-        elif order.word not in words_known:
+        if order.word not in words_known:
             _end(peer, 2, f"There is no word `app {order.word}`. Try one of: {', '.join(_USAGE)}.")
         else:
             words_known[order.word](peer, order)
 
     def forget(self, peer: Peer) -> None:
         """The operator has gone; what was begun goes on."""
-        for waiting in (self._starting, self._stopping, self._renewing, self._recycling, self._reopening):
+        for waiting in (
+            self._starting,
+            self._stopping,
+            self._renewing,
+            self._recycling,
+            self._reopening,
+            self._reloading,
+        ):
             waiting.pop(peer.number, None)
 
     # ---------------------------------------------------------------------------------------------------
@@ -111,6 +119,9 @@ class Orders:
                 _end(peer, 0, f"{name}: stopped")
 
     def recycled(self, name: str, refusal: Refusal | None) -> None:
+        if name in self._changed:
+            self._changed[name] = "" if refusal is None else _left(name, refusal)
+            self._answer_reloads()
         for number, (peer, app) in list(self._renewing.items()):
             if app.settings.name != name:
                 continue
@@ -118,8 +129,29 @@ class Orders:
             if refusal is None:
                 _end(peer, 0, f"{name}: recycled, {_running(app)}" if _serves(app) else f"{name}: stopped")
             else:
-                told = words.story(refusal.report) if refusal.report else f"{name}: {refusal.sentence}"
-                _end(peer, 1, f"{told}\n{name}: what runs was left as it is")
+                _end(peer, 1, _left(name, refusal))
+
+    def renewing(self, names: set[str]) -> None:
+        """A reload has begun to recycle these apps."""
+        self._changed = dict.fromkeys(sorted(names))
+
+    def reloaded(self, message: messages.Reloaded) -> None:
+        if message.problem:
+            if (peer := self._reloading.pop(message.asker, None)) is not None:
+                _end(peer, 1, message.text)
+        elif message.asker in self._reloading:
+            self._reloaded.append(message)
+            self._answer_reloads()
+
+    def _answer_reloads(self) -> None:
+        if None in self._changed.values():
+            return
+        problems = [problem for problem in self._changed.values() if problem]
+        for message in self._reloaded:
+            peer = self._reloading.pop(message.asker, None)
+            if peer is not None:
+                _end(peer, 1 if problems else 0, "\n".join((message.text, *problems)))
+        self._reloaded.clear()
 
     def front_recycled(self, problem: str) -> None:
         for peer in self._recycling.values():
@@ -250,6 +282,13 @@ class Orders:
             app.handle(events.Lifted(Hold.FAILED))
             _end(peer, 0, f"{app.settings.name}: failures forgotten")
 
+    def _reload(self, peer: Peer, order: Order) -> None:
+        if order.arguments:
+            _end(peer, 2, f"Usage: {_USAGE[order.word]}")
+            return
+        self._reloading[peer.number] = peer
+        self._house.tell_plugin(messages.Reload(peer.number))
+
     def _reopen(self, peer: Peer, order: Order) -> None:
         if order.arguments:
             _end(peer, 2, f"Usage: {_USAGE[order.word]}")
@@ -266,6 +305,12 @@ class Orders:
             known = ", ".join(self._house.apps) or "none"
             _end(peer, 1, f"There is no app {order.arguments[0]!r}. Apps here: {known}.")
         return app
+
+
+def _left(name: str, refusal: Refusal) -> str:
+    """A recycle has come to nothing."""
+    told = words.story(refusal.report) if refusal.report else f"{name}: {refusal.sentence}"
+    return f"{told}\n{name}: what runs was left as it is"
 
 
 def _serves(app: KeptApp) -> bool:

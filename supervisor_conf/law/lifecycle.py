@@ -74,6 +74,13 @@ class Lifecycle:
     # ---------------------------------------------------------------------------------------------------
     # What can be seen from outside
 
+    def change(self, rules: Rules) -> None:
+        """Other rules from now on, for as many processes. What waits for a date keeps it."""
+        if rules.processes != self.rules.processes:
+            raise ValueError(f"{rules.app}: the number of processes cannot change")
+        self.rules = rules
+        self._fails.limit = rules.rapid_fails_per_minute
+
     def resume(self, past: Past, now: float) -> None:
         """What the last keeper knew, before anything else is told. What runs is told by Found."""
         self.starts, self.crashes = past.starts, past.crashes

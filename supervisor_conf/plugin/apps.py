@@ -64,6 +64,11 @@ class ManagedApp(ManagedProcess):
         config.stdout_logfile = None
         self._minted: messages.Spawned | None = None
 
+    def change(self, app: AppSettings) -> None:
+        """New settings: for the next start, and for the patience with a stop. Its processes are as many as before."""
+        self.app = app
+        self.process.config.stopwaitsecs = app.shutdown_time_limit
+
     @property
     def has_its_name(self) -> bool:
         """Nobody else stands in its place, or goes: it is the one that supervisord calls by the place's name."""

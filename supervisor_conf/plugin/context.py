@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,13 +14,14 @@ from supervisor_conf.plugin.guard import Guard
 from supervisor_conf.plugin.memory import PluginMemory
 from supervisor_conf.plugin.restarts import Restarts
 from supervisor_conf.plugin.terminal import Terminal
-from supervisor_conf.settings import Settings
+from supervisor_conf.settings import AppSettings, Settings
 
 
 @dataclass(slots=True)
 class Context:
     supervisord: Any
-    settings: Settings
+    settings: Settings  # the truth: what every new worker, and every start of an app, is given
+    leaving: tuple[AppSettings, ...]  # apps that are in the settings no more, and still run
     memory: PluginMemory
     log: Any  # our event log
     log_fd: int  # RUN/portico.log, for the keeper and the workers
@@ -34,6 +36,11 @@ class Context:
     def now() -> float:
         """Monotonic seconds."""
         return time.monotonic()
+
+    @property
+    def all_settings(self) -> Settings:
+        """For the keeper, who takes care of apps until they are gone."""
+        return dataclasses.replace(self.settings, apps=(*self.settings.apps, *self.leaving))
 
     @property
     def options(self) -> Any:

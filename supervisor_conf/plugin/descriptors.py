@@ -37,6 +37,13 @@ def make_room(minfds: int) -> bool:
     return floor() >= minfds
 
 
+def raise_limit(needed: int) -> None:
+    """Make the soft limit at least `needed`. Raises ValueError if the hard one is lower."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
 def lift(fd: int) -> int:
     """A copy of `fd` above the floor, closed on exec. Raises OSError (EMFILE: no room is left there)."""
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, floor())

@@ -66,10 +66,10 @@ class Waker:
         """Nothing here can fail in a way that matters: a lost byte is a turn one second later."""
 
 
-def wrap_get_signal(options: Any, waker: Waker, ignore_hangup: Any, reopen: Any) -> Any:
+def wrap_get_signal(options: Any, waker: Waker, hangup: Any, reopen: Any) -> Any:
     """A `get_signal` for this `options`: supervisord takes one signal a turn, so it is woken for the others.
 
-    `ignore_hangup`: called instead of a restart of everything when SIGHUP came; None leaves SIGHUP alone.
+    `hangup`: called instead of a restart of everything when SIGHUP came; None leaves SIGHUP alone.
     `reopen`: called when SIGUSR2 came; supervisord opens its own logs, and those of its programs, besides.
     """
     original = options.get_signal
@@ -79,8 +79,8 @@ def wrap_get_signal(options: Any, waker: Waker, ignore_hangup: Any, reopen: Any)
         if taken is None:
             return None
         waker.poke()
-        if taken == signal.SIGHUP and ignore_hangup is not None:
-            ignore_hangup()
+        if taken == signal.SIGHUP and hangup is not None:
+            hangup()
             return None
         if taken == signal.SIGUSR2:
             reopen()

@@ -52,7 +52,7 @@ class ManagedKeeper(ManagedProcess):
             self.link.send(message)
 
     def prepare(self) -> tuple[int, ...]:
-        settings = memory_file("portico-settings", to_json(self.context.settings).encode())
+        settings = memory_file("portico-settings", to_json(self.context.all_settings).encode())
         self._end, theirs = link.pair()
         self.process.config.environment = {
             **self._environment,

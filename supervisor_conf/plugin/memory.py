@@ -22,6 +22,8 @@ class PluginMemory:
     kept: dict[str, str] = field(default_factory=dict)
     running: dict[int, messages.Spawned] = field(default_factory=dict)  # pid -> app process
     workers: dict[int, str] = field(default_factory=dict)  # pid -> process name
+    outdated: dict[str, int] = field(default_factory=dict)  # app -> newest generation with older settings
+    leaving: set[str] = field(default_factory=set)  # apps that are to stop for good
 
     def next_generation(self, app: str) -> int:
         """1, 2, 3, … of each app; never the same twice in the life of supervisord."""
@@ -45,6 +47,19 @@ class PluginMemory:
         else:
             self.refusals.pop(app, None)
 
+    def outdate(self, app: str) -> None:
+        """Its settings have changed: whatever was started so far is to be replaced."""
+        if app in self.generations:
+            self.outdated[app] = self.generations[app]
+
+    def forget_app(self, app: str) -> None:
+        """It has left. Its generations are counted on: a number never comes twice."""
+        self.stopped.discard(app)
+        self.leaving.discard(app)
+        self.refusals.pop(app, None)
+        self.ports.pop(app, None)
+        self.outdated.pop(app, None)
+
     def message(self, ending: str) -> messages.Memory:
         """The first message to a keeper."""
         return messages.Memory(
@@ -56,6 +71,8 @@ class PluginMemory:
             ),
             kept=tuple(sorted(self.kept.items())),
             ending=ending,
+            outdated=tuple(sorted(self.outdated.items())),
+            leaving=tuple(sorted(self.leaving)),
         )
 
 

@@ -18,24 +18,29 @@ from supervisor_conf.plugin.context import Context
 from supervisor_conf.plugin.exits import wrap_get_signal
 from supervisor_conf.plugin.front import ManagedWorker, Recycle
 from supervisor_conf.plugin.keeper import ManagedKeeper
+from supervisor_conf.plugin.reload import NOBODY, Reload
 from supervisor_conf.plugin.shutdown import Shutdown
+from supervisor_conf.plugin.source import Source
 from supervisor_conf.plugin.spawn import ManagedProcess
 from supervisor_conf.plugin.twins import Twins
+from supervisor_conf.settings import AppSettings
 
 KEEPER: Final = "portico-keeper"
 FRONT: Final = "portico-front"
 
 
 class Plugin:
-    def __init__(self, context: Context, *, foreign: bool) -> None:
+    def __init__(self, context: Context, source: Source | None, *, foreign: bool) -> None:
         """`foreign`: included in somebody's supervisord, where only our groups are touched."""
         self.context = context
         self._foreign = foreign
         self._managed: dict[int, ManagedProcess] = {}  # by id of the Subprocess, which the value keeps alive
-        self._apps = {app.name: app for app in context.settings.apps}
+        self._apps: dict[str, AppSettings] = {}
+        self.settings_changed()
         self._shutdown = Shutdown(context, self.managed)
         self._twins = Twins(context, self._apps_of, self._manage_beside, self._forget)
         self._recycle: Recycle | None = None
+        self._reload = Reload(context, self, source, foreign=foreign)
         self._announced = False
 
     def install(self) -> None:
@@ -49,8 +54,8 @@ class Plugin:
         events.subscribe(events.ProcessGroupRemovedEvent, guard(self._on_group_removed))
         events.subscribe(events.SupervisorRunningEvent, guard(self._on_running))
         events.subscribe(events.SupervisorStoppingEvent, guard(self._on_stopping))
-        ignore = None if self._foreign else guard(self._ignore_hangup)
-        taken = wrap_get_signal(self.context.options, self.context.waker, ignore, guard(self._reopen_ours))
+        hangup = None if self._foreign else guard(self._hangup)
+        taken = wrap_get_signal(self.context.options, self.context.waker, hangup, guard(self._reopen_ours))
         turn = guard(self._turn)
 
         def get_signal() -> int | None:
@@ -124,6 +129,15 @@ class Plugin:
         found = [app for app in self._apps_of(group) if app.slot == slot]
         return max(found, key=lambda app: app.alive, default=None)
 
+    def settings_changed(self) -> None:
+        """Which groups are apps, and of what settings, is found in the context."""
+        self._apps = {app.name: app for app in self.context.all_settings.apps}
+
+    def apps_called(self, name: str) -> list[ManagedApp]:
+        """The processes of this app, running or not."""
+        group = self.context.supervisord.process_groups.get(name)
+        return [] if group is None else self._apps_of(group)
+
     # ----------------------------------------------------------------------------------------------------------
     # What supervisord tells
 
@@ -159,14 +173,14 @@ class Plugin:
         self._shutdown.install()
         self.context.waker.poke()
 
-    def _ignore_hangup(self) -> None:
-        self.context.options.logger.warn(f"ignored SIGHUP. {commands.RELOAD}")
-        self.context.log.warning("reload.refused", by="SIGHUP")
+    def _hangup(self) -> None:
+        self._reload.ask(NOBODY, "SIGHUP")
 
     def _turn(self) -> None:
         self.context.restarts.tick(time.monotonic())
         if self._recycle is not None:
             self._recycle.tick(time.monotonic())
+        self._reload.tick(time.monotonic(), busy=self._recycle is not None)
 
     # ----------------------------------------------------------------------------------------------------------
     # What the keeper orders
@@ -200,7 +214,12 @@ class Plugin:
             case messages.FrontReady(pid=pid):
                 self._front_ready(pid)
             case messages.RecycleFront():
-                self._recycle_front()
+                if problem := self.replace_workers():
+                    self.send(messages.FrontRecycled(problem=problem))
+            case messages.Reload(asker=asker):
+                self._reload.ask(asker, "app reload")
+            case messages.AppGone(app=name):
+                self._reload.app_gone(name)
             case messages.Reopen():
                 self._reopen_all()
             case messages.AppsStopped():
@@ -228,21 +247,21 @@ class Plugin:
             for listen, bound in sockets.held().items():
                 self._say(f"Portico serves {sockets.real_url(listen, bound)}")
 
-    def _recycle_front(self) -> None:
+    def replace_workers(self) -> str:
+        """Each new one first, with the settings as they are now: begun, or the problem in a sentence."""
         group = self.context.supervisord.process_groups.get(FRONT)
         if self._recycle is not None or group is None or self._shutdown.stage.value:
-            problem = (
+            return (
                 "The workers are being replaced already."
                 if self._recycle
                 else "There are no workers to replace."
             )
-            self.send(messages.FrontRecycled(problem=problem))
-            return
         workers = [one for one in self.managed() if isinstance(one, ManagedWorker)]
         workers = [one for one in workers if one.state not in STOPPED_STATES]
         self._recycle = Recycle(self.context, group, workers, self._manage_twin, self._recycled)
         self._recycle.begin(time.monotonic())
         self.context.waker.poke()
+        return ""
 
     def _reopen_all(self) -> None:
         """`app reopen`: what supervisord does for SIGUSR2, and ours."""
@@ -266,6 +285,7 @@ class Plugin:
         self._recycle = None
         self.context.log.info("front.recycled", problem=problem)
         self.send(messages.FrontRecycled(problem=problem))
+        self._reload.workers_replaced(problem)
 
     def _say(self, text: str) -> None:
         self.context.log.info("said", text=text)

@@ -22,6 +22,7 @@ from supervisor_conf.plugin.descriptors import lift, make_room
 from supervisor_conf.plugin.exits import Waker
 from supervisor_conf.plugin.plugin import Plugin
 from supervisor_conf.plugin.restarts import Restarts
+from supervisor_conf.plugin.source import Source
 from supervisor_conf.plugin.terminal import Terminal
 from supervisor_conf.settings import InvalidSettings, Settings, load_settings
 
@@ -33,6 +34,7 @@ class _Prepared:
     settings: Settings
     terminal: Terminal | None
     shim: Path | None
+    source: Source | None
 
 
 class Namespace:
@@ -53,16 +55,18 @@ _made: tuple[Any, Plugin] | None = None
 """The Supervisor object and its plugin: the factory is called once for each HTTP server of supervisord."""
 
 
-def prepare(settings: Settings, *, terminal: int | None, shim: Path | None) -> None:
+def prepare(
+    settings: Settings, *, terminal: int | None, shim: Path | None, source: Source | None = None
+) -> None:
     """What `make` will find. Raises guard.Unsuitable, sockets.AddressUnavailable.
 
     `terminal`: descriptor for the lines that a person shall read, None for nobody. `shim`: the folder that goes
-    first on the apps' PYTHONPATH.
+    first on the apps' PYTHONPATH. `source`: where the settings can be read again; None: nowhere.
     """
     global _prepared
     guard.self_test()
     sockets.bind_all(settings.front.listen)
-    _prepared = _Prepared(settings, None if terminal is None else Terminal(terminal), shim)
+    _prepared = _Prepared(settings, None if terminal is None else Terminal(terminal), shim, source)
 
 
 def make(supervisord: Any, **config: str) -> Namespace:
@@ -99,6 +103,7 @@ def _plugin(supervisord: Any, config: str = "", **unknown: str) -> Plugin:
     context = Context(
         supervisord=supervisord,
         settings=prepared.settings,
+        leaving=(),
         memory=memory.of_this_supervisord(),
         log=log,
         log_fd=log_fd,
@@ -109,7 +114,7 @@ def _plugin(supervisord: Any, config: str = "", **unknown: str) -> Plugin:
         restarts=Restarts(options, lambda managed: plugin.tell_failure(managed)),
         send=lambda message: plugin.send(message),
     )
-    plugin = Plugin(context, foreign=_prepared is None)
+    plugin = Plugin(context, prepared.source, foreign=_prepared is None)
     return plugin
 
 
@@ -130,7 +135,7 @@ def _prepare_by_itself(options: Any, config: str) -> _Prepared:
         sockets.bind_all(settings.front.listen)
     except _REASONS_TO_LEAVE as error:
         _leave(options, str(error))
-    return _Prepared(settings, None, shim)
+    return _Prepared(settings, None, shim, Source(Path(config).absolute(), dict(os.environ)))
 
 
 _REASONS_TO_LEAVE = (

@@ -11,7 +11,15 @@ import gevent
 import pytest
 from gevent.event import AsyncResult
 
-from proxy.backend import KEEPER_PATIENCE, MAX_IDLE, MAX_IDLE_AGE, ConnectRefused, Generation, connect
+from proxy.backend import (
+    KEEPER_PATIENCE,
+    MAX_IDLE,
+    MAX_IDLE_AGE,
+    Backend,
+    ConnectRefused,
+    Generation,
+    connect,
+)
 from proxy.failures import Cause, Failure, Side, Stage
 from proxy.streams import Deadlines
 from supervisor_conf.control.messages import AppRoutes, Bad, Counters, Drained, GiveUp, Need, Refusal, Route
@@ -361,3 +369,13 @@ def test_a_full_backlog_of_a_unix_socket_is_waited_out(tmp_path: Path) -> None:
         accepting.join()
         for one in waiting:
             one.close()
+
+
+def test_the_keeper_need_not_wait_for_a_worker_that_does_not_know_the_app() -> None:
+    told: list[object] = []
+    backend = Backend((), lambda message: told.append(message) is None, Deadlines())
+    routes = tuple(Route(number, 4711, "127.0.0.1", 1, "", TOKEN) for number in (7, 8))
+    backend.handle(AppRoutes("shop", "ready", routes, serial=3))
+    assert told == [Drained("shop", 7, 3), Drained("shop", 8, 3)]
+    backend.handle(GiveUp("shop", REFUSAL))
+    assert backend.using() == ()

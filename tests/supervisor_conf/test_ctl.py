@@ -100,7 +100,7 @@ def test_a_start_that_fails_says_why_on_stderr(peer: LinkPeer) -> None:
         (["app", "start", "'"], 2, "Cannot read"),
         (["app", "log", "nobody"], 1, "no app 'nobody'"),
         (["app", "log"], 2, "app log NAME"),
-        (["app", "reload"], 1, "not yet supported"),
+        (["app", "reload", "shop"], 2, "Usage: app reload"),
     ],
 )
 def test_what_is_refused_is_said_on_stderr(peer: LinkPeer, words: list[str], status: int, said: str) -> None:

@@ -72,7 +72,7 @@ FRONT_ERRORS = [
     ("quick_lane", '"no"', "true or false"),
     ("forwarded_for_port", "1", "true or false"),
     ("via", '"a b"', "a name without blanks"),
-    ("reload_on_change", "true", "not yet supported"),
+    ("reload_on_change", "1", "true or false"),
     (
         "listn",
         '["http://a"]',

@@ -56,6 +56,16 @@ def test_an_app_is_started_guarded_and_stopped_beside_a_neighbour(tmp_path: Path
         again = portico("run", folder=tmp_path)
         assert again.returncode == 1
         assert str(host.pid) in again.stderr
+        config = front(listen=[url], workers=1) + app(environment={"COLOUR": "red"})
+        (tmp_path / "portico.toml").write_text(config)
+        reloaded = portico("ctl", "app", "reload", folder=tmp_path)
+        assert reloaded.returncode == 0, reloaded.stderr
+        assert "changed shop" in reloaded.stdout
+        (tmp_path / "portico.toml").write_text(config + app("blog", path="/blog"))
+        refused = portico("ctl", "app", "reload", folder=tmp_path)
+        assert refused.returncode == 1
+        assert "blog: apps cannot be added" in refused.stderr
+        assert get(url, "/").status == 200
     finally:
         host.terminate()
         assert host.wait(60) == 0

@@ -1,0 +1,265 @@
+"""`app reload`, SIGHUP, `reload_on_change`: the configuration is read again, and what changed is taken over.
+
+The plugin owns the settings, because it outlives everybody who needs them: every new keeper, worker and start of an
+app is given what it holds. One reload at a time:
+
+    read, compare → groups of added apps → NewSettings to the keeper, who recycles what changed
+      → workers replaced, if they have to know → Leave for removed apps → AppGone → groups removed → Reloaded
+
+So a worker hears of an app when it is there, and an app goes when no worker knows it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from supervisor.states import SupervisorStates
+
+from supervisor_conf import run_directory
+from supervisor_conf.changes import Changes, compare
+from supervisor_conf.check import DESCRIPTORS_ABOVE
+from supervisor_conf.conffile import (
+    FRONT,
+    minimum_descriptors,
+    render_supervisorctl_conf,
+    render_supervisord_conf,
+)
+from supervisor_conf.control import messages
+from supervisor_conf.plugin.apps import ManagedApp
+from supervisor_conf.plugin.context import Context
+from supervisor_conf.plugin.descriptors import raise_limit
+from supervisor_conf.plugin.source import Source, Unusable
+from supervisor_conf.settings import Settings, to_json
+
+LOOK_EVERY: Final = 1.0
+"""Seconds between two looks at the file with `reload_on_change`. It is read when two looks have seen the same: an
+editor may write in several steps."""
+
+NOBODY: Final = 0
+"""The asker of a reload for which nobody waits at a socket: the terminal is told instead."""
+
+_NO_FILE: Final = "There is no configuration file to read again: `portico run` was given a command."
+_FOREIGN: Final = (
+    "apps cannot be added or removed in a supervisord that is not Portico's own: its configuration has to name them "
+    "(`portico render --include`), and it has to be started again."
+)
+
+
+class Hands(Protocol):
+    """What a reload needs of the plugin."""
+
+    def send(self, message: object) -> None: ...
+    def apps_called(self, name: str) -> list[ManagedApp]: ...
+    def settings_changed(self) -> None: ...
+    def replace_workers(self) -> str: ...
+
+
+@dataclass(slots=True)
+class _Turn:
+    """The reload under way."""
+
+    asker: int
+    changes: Changes
+    warnings: tuple[str, ...]
+    replacing: bool = False  # the workers are being replaced
+
+
+class Reload:
+    def __init__(self, context: Context, hands: Hands, source: Source | None, *, foreign: bool) -> None:
+        self._context = context
+        self._hands = hands
+        self._source = source
+        self._foreign = foreign
+        self._asked: deque[tuple[int, str]] = deque()
+        self._turn: _Turn | None = None
+        self._workers_behind = False  # they could not be replaced the last time
+        self._read = self._seen = source.signature() if source is not None else None
+        self._look_at = 0.0
+
+    def ask(self, asker: int, by: str) -> None:
+        """`by`: who wants it, for the log. Two for whom nobody waits are one."""
+        if asker != NOBODY or all(waiting != NOBODY for waiting, _ in self._asked):
+            self._asked.append((asker, by))
+        self._context.waker.poke()
+
+    def tick(self, now: float, *, busy: bool) -> None:
+        """`busy`: the workers are being replaced, by whomever."""
+        self._look_at_file(now)
+        if self._asked and self._turn is None and not busy and self._runs:
+            self._begin(*self._asked.popleft())
+
+    def workers_replaced(self, problem: str) -> None:
+        """The end of any replacement of the workers."""
+        if not problem:
+            self._workers_behind = False
+        if self._turn is None or not self._turn.replacing:
+            return
+        self._turn.replacing = False
+        if problem:
+            self._workers_stayed(self._turn, problem)
+        else:
+            self._leave(self._turn)
+
+    def app_gone(self, name: str) -> None:
+        """`AppGone`."""
+        if name not in self._context.memory.leaving or not self._runs:
+            return  # at the end of supervisord the groups are gone through: none is taken away
+        self._context.memory.forget_app(name)
+        self._context.leaving = tuple(app for app in self._context.leaving if app.name != name)
+        self._hands.settings_changed()
+        supervisord = self._context.supervisord
+        if name in supervisord.process_groups and not supervisord.remove_process_group(name):
+            self._context.log.error("app.group-stays", app=name)
+        if self._turn is not None and not self._context.memory.leaving:
+            self._end(self._turn)
+
+    # ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def _runs(self) -> bool:
+        running: bool = self._context.options.mood >= SupervisorStates.RUNNING
+        return running
+
+    def _look_at_file(self, now: float) -> None:
+        if self._source is None or not self._context.settings.front.reload_on_change or now < self._look_at:
+            return
+        self._look_at = now + LOOK_EVERY
+        last, self._seen = self._seen, self._source.signature()
+        # A file that is missing for a moment is being replaced.
+        if self._seen is not None and self._seen == last and self._seen != self._read:
+            self._read = self._seen
+            self.ask(NOBODY, "reload_on_change")
+
+    def _begin(self, asker: int, by: str) -> None:
+        self._context.log.info("reload.began", by=by)
+        if self._source is None:
+            return self._refuse(asker, _NO_FILE)
+        self._read = self._source.signature()  # before it is read: what changes later is another change
+        try:
+            settings, warnings = self._source.read()
+        except Unusable as problem:
+            return self._refuse(asker, str(problem))
+        changes = compare(self._context.settings, settings)
+        if changes.refused:
+            return self._refuse(asker, "\n".join(changes.refused))
+        if self._foreign and (changes.added or changes.removed):
+            names = ", ".join((*changes.added, *changes.removed))
+            return self._refuse(asker, f"{names}: {_FOREIGN}")
+        try:
+            self._prepare(settings, changes)
+        except (OSError, ValueError) as problem:
+            return self._refuse(asker, f"The run directory or supervisord would not have it: {problem}")
+        self._turn = turn = _Turn(asker, changes, warnings)
+        self._take_over(settings, changes)
+        if changes.workers or self._workers_behind:
+            self._replace_workers(turn)
+        else:
+            self._leave(turn)
+
+    def _refuse(self, asker: int, sentences: str) -> None:
+        self._context.log.warning("reload.refused", problem=sentences)
+        self._answer(asker, f"Nothing was changed.\n{sentences}", problem=True)
+
+    # ----------------------------------------------------------------------------------------------------------
+
+    def _take_over(self, settings: Settings, changes: Changes) -> None:
+        context = self._context
+        context.leaving = tuple(app for app in context.settings.apps if app.name in changes.removed)
+        context.settings = settings
+        self._hands.settings_changed()
+        if not self._foreign:
+            self._change_groups(changes)
+        for app in settings.apps:
+            if app.name in changes.changed:
+                context.memory.outdate(app.name)
+                for managed in self._hands.apps_called(app.name):
+                    managed.change(app)
+        self._hands.send(
+            messages.NewSettings(
+                to_json(context.all_settings), tuple(sorted(context.memory.outdated.items()))
+            )
+        )
+
+    def _prepare(self, settings: Settings, changes: Changes) -> None:
+        """What may fail, while nothing is changed yet. Raises OSError, ValueError."""
+        if changes.nothing:
+            return
+        directory = settings.front.run_directory
+        run_directory.write(directory / run_directory.SUPERVISORCTL_CONF, render_supervisorctl_conf(settings))
+        if self._foreign:
+            return
+        # The hard limit is what `check_machine` has looked at.
+        raise_limit(minimum_descriptors(settings) + DESCRIPTORS_ABOVE)
+        run_directory.write(directory / run_directory.SUPERVISORD_CONF, render_supervisord_conf(settings))
+        self._context.options.process_config(do_usage=False)
+
+    def _change_groups(self, changes: Changes) -> None:
+        """As `reread` and `add` of supervisorctl do; no process is touched."""
+        supervisord = self._context.supervisord
+        for config in supervisord.options.process_group_configs:
+            if config.name in changes.added:
+                supervisord.add_process_group(config)
+            elif config.name in changes.changed or config.name == FRONT:
+                # What it is compared with by `reread`, and what a process beside another one is made from.
+                config.after_setuid()
+                if (group := supervisord.process_groups.get(config.name)) is not None:
+                    group.config = config
+
+    def _replace_workers(self, turn: _Turn) -> None:
+        self._workers_behind = True
+        turn.replacing = True
+        problem = self._hands.replace_workers()
+        if problem and self._turn is turn and turn.replacing:
+            turn.replacing = False
+            self._workers_stayed(turn, problem)
+
+    def _workers_stayed(self, turn: _Turn, problem: str) -> None:
+        """They know the removed apps: these stay, and the next reload begins with that."""
+        context = self._context
+        context.settings = dataclasses.replace(
+            context.settings, apps=(*context.settings.apps, *context.leaving)
+        )
+        context.leaving = ()
+        self._hands.settings_changed()
+        self._turn = None
+        text = f"{problem}\nThe workers go on with the earlier settings; `app reload` tries again."
+        self._context.log.error("reload.workers-stayed", problem=problem)
+        self._answer(turn.asker, text, problem=True)
+
+    def _leave(self, turn: _Turn) -> None:
+        if not turn.changes.removed:
+            return self._end(turn)
+        memory = self._context.memory
+        memory.leaving.update(turn.changes.removed)
+        for name in turn.changes.removed:
+            memory.refuse(name, f"{name} is not in the configuration any more.")
+        self._hands.send(messages.Leave(turn.changes.removed))
+
+    def _end(self, turn: _Turn) -> None:
+        self._turn = None
+        changes = turn.changes
+        self._context.log.info(
+            "reload.ended",
+            added=changes.added,
+            removed=changes.removed,
+            changed=changes.changed,
+            front=changes.front,
+        )
+        silent = turn.asker == NOBODY and changes.nothing
+        if not silent:
+            self._answer(turn.asker, "\n".join((*turn.warnings, f"reload: {changes.summary}")))
+        self._context.waker.poke()
+
+    def _answer(self, asker: int, text: str, *, problem: bool = False) -> None:
+        if asker == NOBODY:
+            for line in text.split("\n"):
+                self._say(line)
+        self._hands.send(messages.Reloaded(asker, text, problem))
+
+    def _say(self, line: str) -> None:
+        self._context.options.logger.info(f"portico: {line}")
+        if self._context.terminal is not None:
+            self._context.terminal.say(line)
