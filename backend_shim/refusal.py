@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-GUARD_QUESTION = "/iisintegration"
 LONGEST = 200  # characters of a path in the log
 
 
 def log_refused(method: str, path: str) -> None:
-    """Neither query nor fields: they may hold secrets. `%r` keeps the line one line.
+    """Neither query nor fields: they may hold secrets. `%r` keeps the line one line."""
+    if method == "GET" and path.lower().endswith("/iisintegration"):
+        return  # asked by the front itself, of an app that is ready, to see it refused
+    import logging  # an app that does not log need not load it at its start
 
-    The front itself asks `GET …/iisintegration` without the token when an app is ready, to see it refused: that is
-    no event.
-    """
-    if method == "GET" and path.lower().endswith(GUARD_QUESTION):
-        return
-    import logging  # most apps are never asked past the front; those that do not log need not load it at their start
-
-    logging.getLogger("portico").warning(
-        "refused without the pairing token: %r %r", method[:LONGEST], path[:LONGEST]
-    )
+    text = "refused without the pairing token: %r %r"
+    logging.getLogger("portico").warning(text, method[:LONGEST], path[:LONGEST])
