@@ -64,6 +64,9 @@ def verdict(fault: Fault) -> str:
 
 def main(words: list[str]) -> int:
     faults = [f for f in FAULTS if not words or any(word in f.file or word in f.why for word in words)]
+    if not faults:
+        print(f"No fault has {' or '.join(words)} in its file or reason.")
+        return 1
     wanted = tuple(dict.fromkeys(test for fault in faults for test in fault.tests))
     with tempfile.TemporaryDirectory(prefix="mutant-none-") as name:
         copy_of_the_tree(Path(name))
