@@ -37,3 +37,11 @@ def ordinary_commands() -> Iterator[Path]:
     made = environments.readable_folder()
     yield environments.portico_environment(made)
     shutil.rmtree(made)
+
+
+#: The files that take longest. They come first, so that they do not run alone at the end, when two run side by side.
+LONGEST = ("test_transports.py", "test_servers.py", "test_corpus_wire.py", "test_clients.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
