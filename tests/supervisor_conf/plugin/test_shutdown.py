@@ -90,6 +90,7 @@ def test_workers_drain_first_then_the_keeper_stops_the_apps(rig: Rig) -> None:
     rig.start(rig.portico_conf())
     rig.be_keeper()
     spawned = rig.start_app()
+    wait_for(lambda: _said(rig, "shop") == "up\n", rig)
     address = rig.url()
     worker = rig.info("portico-front:0")["pid"]
     visitor = socket.create_connection(address, TIMEOUT)
