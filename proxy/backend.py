@@ -16,7 +16,7 @@ import gevent.socket
 from gevent.event import AsyncResult
 
 from proxy.failures import Cause, Failure, Side, Stage
-from proxy.streams import Deadlines, Stream, StreamClosed
+from proxy.streams import Deadlines, Stream
 from supervisor_conf.control.messages import (
     AppRoutes,
     Bad,
@@ -219,9 +219,12 @@ class AppDesk:
         while True:
             if self.refusal is not None:
                 raise _refused(self.refusal)
-            generation = self._least_busy() if self._generations else self._wait(waiter)
-            if self._generations:  # all who waited are woken at once, and each makes one of them busier
+            if self._generations:
                 generation = self._least_busy()
+            else:
+                generation = self._wait(waiter)
+                if self._generations:  # all who waited are woken at once, and each makes one of them busier
+                    generation = self._least_busy()
             if not generation.withdrawn:  # it may have gone while who waited for it was being woken
                 break
         generation.in_flight += 1
@@ -377,7 +380,6 @@ class Backend:
     ) -> None:
         self.desks = {app.name: AppDesk(app, send, deadlines, connect) for app in apps}
         self._send = send
-        self._deadlines = deadlines
 
     def handle(self, message: object) -> None:
         """A message of the keeper's that concerns an app."""
@@ -405,6 +407,3 @@ class Backend:
 
 def _refused(refusal: Refusal) -> Failure:
     return Failure(Cause.REFUSED, Stage.START, Side.FRONT, refusal.why, refusal=refusal)
-
-
-__all__ = ["AppDesk", "Backend", "ConnectRefused", "Generation", "StreamClosed"]

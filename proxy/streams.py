@@ -22,7 +22,6 @@ from time import monotonic
 from typing import Any
 
 from gevent import get_hub, getcurrent
-from gevent.exceptions import LoopExit  # noqa: F401  (documented: what hub.switch raises when the loop ends)
 
 READ_SIZE = 65536
 #: What a stream holds unread before its peer has to wait: one socket buffer's worth, as nginx's proxy_buffers.
