@@ -12,6 +12,7 @@ and 304 answers say of a body that does not come; a caller that frames anew drop
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -22,14 +23,22 @@ Fields = list[tuple[bytes, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The peer of a visitor's connection. `address` is "" (and `port` 0) on a Unix socket."""
+    """The peer of a visitor's connection. `address` is "" (and `port` 0) on a Unix socket.
+
+    `certificate`: the client certificate that it has proved to own and that OpenSSL has verified, in DER, or b"".
+    `subject` and `names` are of that certificate, as OpenSSL decodes them.
+    """
 
     address: str
     port: int
     scheme: str  # "http" | "https", of this connection
+    certificate: bytes = b""
+    subject: str = ""  # RFC 4514: "CN=Ada,O=Example"
+    names: tuple[tuple[str, str], ...] = ()  # subjectAltName: ("DNS", "a.example"), ("email", …), …
 
 
 TOKEN_NAME = b"MS-ASPNETCORE-TOKEN"
+CERTIFICATE_NAME = b"MS-ASPNETCORE-CLIENTCERT"
 
 _FOLD = bytes(c if chr(c).isalnum() and c < 128 else ord("-") for c in bytes(range(256)).lower())
 
@@ -194,6 +203,8 @@ def request_fields(
     crossing += _hop_fields(fields, upgrade)
     if via:
         crossing.append((b"Via", http_version + b" " + via))
+    if caller.certificate:
+        crossing.append((CERTIFICATE_NAME, b64encode(caller.certificate)))
     crossing += _forwarded_fields(crossing if trusted else [], caller, host, forwarded_for_port)
     crossing.append((b"X-Request-ID", request_id))
     crossing.append((TOKEN_NAME, token))
@@ -328,7 +339,11 @@ def _may_trail(key: bytes) -> bool:
 
 def caller_lines(caller: Caller, with_port: bool) -> bytes:
     """What `request_fields` says of an untrusted peer, as it is written: the same for a whole connection."""
-    return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n" % (
+    certificate = b""
+    if caller.certificate:
+        certificate = b"%b: %b\r\n" % (CERTIFICATE_NAME, b64encode(caller.certificate))
+    return b"%bX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n" % (
+        certificate,
         forwarded_for(caller, with_port),
         caller.scheme.encode("ascii"),
     )

@@ -31,6 +31,7 @@ from tests.properties.heads import (
 TOKEN = b"0123456789abcdef-ours"
 REQUEST_ID = b"request-1"
 CALLER = Caller("192.0.2.7", 40000, "http")
+CERTIFIED = Caller("192.0.2.7", 40000, "https", certificate=b"0\x82DER")
 HOP_BY_HOP = {
     b"keep-alive",
     b"proxy-connection",
@@ -54,10 +55,12 @@ def folded(name: bytes) -> bytes:
     return bytes(c if chr(c).isascii() and chr(c).isalnum() else ord("-") for c in name.lower())
 
 
-def cross(fields: Fields, host: bytes = b"a", version: bytes = b"1.1", **more: object) -> Fields:
+def cross(
+    fields: Fields, host: bytes = b"a", version: bytes = b"1.1", caller: Caller = CALLER, **more: object
+) -> Fields:
     return request_fields(
         fields,
-        caller=CALLER,
+        caller=caller,
         host=host,
         token=TOKEN,
         request_id=REQUEST_ID,
@@ -127,6 +130,15 @@ def test_no_client_bytes_make_a_token_an_identity_or_a_way_here(
     assert [value for name, value in sent if folded(name) == b"x-request-id"] == [REQUEST_ID]
     assert not [name for name, _ in sent if folded(name) in (b"forwarded", b"proxy")]
     assert not [name for name, _ in sent if folded(name).startswith(b"x-original-")]
+
+
+@given(any_fields, st.booleans(), st.booleans())
+def test_the_client_certificate_is_the_one_that_was_verified(
+    fields: Fields, certified: bool, trusted: bool
+) -> None:
+    sent = cross(fields, caller=CERTIFIED if certified else CALLER, trusted=trusted)
+    told = [value for name, value in sent if folded(name) == b"ms-aspnetcore-clientcert"]
+    assert told == ([b"MIJERVI="] if certified else [])
 
 
 @given(any_fields)

@@ -14,7 +14,10 @@ from proxy.strict import Limits
 from tests.properties.heads import any_case, heads, tokens, values
 
 LIMITS = Limits()
-CALLER = Caller("192.0.2.7", 4711, "http")
+CALLERS = (
+    Caller("192.0.2.7", 4711, "http"),
+    Caller("192.0.2.7", 4711, "https", certificate=bytes(range(256))),
+)
 
 trimmed = values.map(lambda value: b"v" + value.strip(b" \t"))
 usual_names = st.sampled_from(
@@ -100,11 +103,12 @@ def compare_request(reader: QuickReader, head: bytes) -> bool:
         whole.accept,
     )
     assert (quick.upgrade, quick.expects_continue) == (whole.upgrade, whole.expects_continue) == (b"", False)
-    crossing = request_fields(
-        whole.fields, caller=CALLER, host=whole.host, token=b"t0ken", request_id=b"id-1"
-    )
-    ours = own_lines(caller_lines(CALLER, with_port=False), quick.host, b"id-1", b"t0ken")
-    assert quick.lines + ours == field_lines(crossing)
+    for caller in CALLERS:
+        crossing = request_fields(
+            whole.fields, caller=caller, host=whole.host, token=b"t0ken", request_id=b"id-1"
+        )
+        ours = own_lines(caller_lines(caller, with_port=False), quick.host, b"id-1", b"t0ken")
+        assert quick.lines + ours == field_lines(crossing)
     return True
 
 

@@ -52,6 +52,12 @@ def test_an_ordinary_request() -> None:
     assert cross(fields) == [HOST, (b"accept", b"*/*"), (b"Cookie", b"a=b"), (b"Cookie", b"c=d"), *OWN]
 
 
+def test_a_verified_client_certificate_is_told_in_base64_der() -> None:
+    caller = Caller("192.0.2.7", 40000, "https", certificate=bytes(range(250, 256)))
+    sent = request_fields([HOST], caller=caller, host=b"shop.example", token=b"token", request_id=b"id-1")
+    assert sent == [HOST, (b"MS-ASPNETCORE-CLIENTCERT", b"+vv8/f7/"), *OWN]
+
+
 def test_the_list_that_was_given_is_left_alone() -> None:
     fields = [(b"X", b"y")]
     cross(fields)
