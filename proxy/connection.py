@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import ipaddress
 from email.utils import formatdate
-from typing import TYPE_CHECKING
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 
 import gevent
 import structlog
 
+from proxy.answering import of_modules, send_answer
 from proxy.exchange import Exchange, too_large
 from proxy.failures import Cause, Failure, Side, Stage, malformed_request, proxy_status, reason_word
 from proxy.forward import forward
 from proxy.handlers import Ambiguous, MethodNotAllowed, NoApp
 from proxy.headers import Caller, caller_lines, is_relayed
 from proxy.max_forwards import final_answer, hops_left, one_less
+from proxy.modules.answers import Answer
 from proxy.pages import PAGE_POLICY, render
 from proxy.peer import Framing, Request, read_request, read_request_head
 from proxy.streams import Stream, StreamClosed, TimedOut
@@ -55,7 +58,7 @@ REASONS = {
 class Connection:
     """One client, from accept to close."""
 
-    __slots__ = ("_lines_of_caller", "_served", "_stream", "_worker", "caller", "exchange", "idle")
+    __slots__ = ("_lines_of_caller", "_served", "_stream", "_worker", "caller", "exchange", "idle", "notes")
 
     def __init__(self, stream: Stream, caller: Caller, worker: Worker) -> None:
         self._stream = stream
@@ -65,6 +68,7 @@ class Connection:
         self._lines_of_caller = caller_lines(caller, worker.settings.front.forwarded_for_port)
         self.exchange: Exchange | None = None
         self.idle = True
+        self.notes: dict[str, Any] | None = None  # modules remember something here
         self._rest()
 
     def drain(self) -> None:
@@ -159,16 +163,26 @@ class Connection:
         if worker.draining:
             exchange.keep_alive = False
         try:
-            app = self._choose(request)
-            exchange.desk = worker.backend.desks[app.name]
-            self._check_size(request)
-            self._answer(exchange)
+            if (answer := self._answer_of_modules(exchange)) is not None:
+                send_answer(exchange, answer, worker.settings.front.header_timeout)
+            else:
+                self._answer(exchange)
         except Failure as failure:
             self._failed(exchange, failure)
         finally:
             self.exchange = None
             self._stream.when_gone = None
         self._finish(exchange)
+
+    def _answer_of_modules(self, exchange: Exchange) -> Answer | None:
+        """Choose the app; the front's modules have their say before, its own after that. None: the app answers."""
+        pipeline = self._worker.pipeline
+        if pipeline is not None and (answer := pipeline.before_choice(exchange, self)) is not None:
+            return answer
+        app = self._choose(exchange.request)
+        exchange.desk = self._worker.backend.desks[app.name]
+        self._check_size(exchange.request)
+        return pipeline.of_app(exchange, app.name) if pipeline is not None else None
 
     def _answer(self, exchange: Exchange) -> None:
         hops = hops_left(exchange.request)
@@ -261,7 +275,7 @@ class Connection:
         keep_alive = exchange is not None and exchange.keep_alive
         content_type, body = self._page(request, exchange, failure, request_id)
         lines = [
-            b"HTTP/1.1 %d %b" % (failure.status, REASONS.get(failure.status, b"Error")),
+            b"HTTP/1.1 %d %b" % (failure.status, _reason_phrase(failure.status)),
             b"Date: " + formatdate(usegmt=True).encode("ascii"),
             b"Content-Type: " + content_type,
             b"Content-Length: %d" % len(body),
@@ -274,6 +288,8 @@ class Connection:
             lines.append(b"Retry-After: %d" % failure.retry_after)
         if failure.allowed:
             lines.append(b"Allow: " + ", ".join(failure.allowed).encode("ascii"))
+        if exchange is not None and (failure.fields or exchange.visit is not None):
+            lines += of_modules(exchange, failure)
         if not keep_alive:
             lines.append(b"Connection: close")
         elif request is not None and request.version == b"1.0":
@@ -302,6 +318,16 @@ class Connection:
             loopback=is_loopback(self.caller.address) and not (request and is_relayed(request.fields)),
             show_report=bool(desk and desk.settings.startup_error_page),
         )
+
+
+def _reason_phrase(status: int) -> bytes:
+    """RFC 9110's where it differs from Python 3.11's, or is new."""
+    if status in REASONS:
+        return REASONS[status]
+    try:
+        return HTTPStatus(status).phrase.encode("ascii")
+    except ValueError:
+        return b"Error"
 
 
 def is_loopback(address: str) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from proxy.backend import AppDesk
 from proxy.body import Body, body_of
 from proxy.failures import Cause, Failure, Side, Stage
 from proxy.head import QuickReader
 from proxy.headers import Caller, caller_lines
+from proxy.identity import Identity
 from proxy.peer import Request
 from proxy.splice import Pipes
 from proxy.streams import Stream
@@ -16,8 +17,12 @@ from proxy.strict import Malformed
 from supervisor_conf.control.messages import RequestLine
 from supervisor_conf.settings import FrontSettings
 
+if TYPE_CHECKING:
+    from proxy.modules.visit import Visit
+
 _STAGES = {
     "choose": Stage.CHOOSE,
+    "modules": Stage.MODULES,
     "queue": Stage.QUEUE,
     "connect": Stage.CONNECT,
     "send": Stage.SEND,
@@ -45,6 +50,7 @@ class Exchange:
         "first_byte",
         "front",
         "generation",
+        "identity",
         "keep_alive",
         "moved",
         "phase",
@@ -57,6 +63,7 @@ class Exchange:
         "status",
         "trusted",
         "via",
+        "visit",
     )
 
     desk: AppDesk
@@ -94,6 +101,8 @@ class Exchange:
         self.body_taken = 0
         self.body_sent = 0
         self.client_left = False
+        self.identity: Identity | None = None
+        self.visit: Visit | None = None
         self.started = self.moved = client.now()
         self.first_byte = 0.0
 

@@ -5,6 +5,7 @@ Nothing here ever carries an app's output, a token or a client's bytes beyond wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import assert_never
 
@@ -17,6 +18,7 @@ class Stage(Enum):
 
     HEAD = "head"  # reading the request head
     CHOOSE = "choose"  # host, path and method to an app
+    MODULES = "modules"  # what looks at a request before the app, and at its answer after it
     QUEUE = "queue"  # waiting for a start that others asked for
     START = "start"  # the start itself
     CONNECT = "connect"  # to the app
@@ -48,6 +50,8 @@ class Cause(Enum):
     BAD_VERSION = "bad-version"
     NO_APP = "no-app"
     METHOD_NOT_ALLOWED = "method-not-allowed"
+    REFUSED_BY_MODULE = "refused-by-module"  # Failure.status says with what
+    MODULE_FAILED = "module-failed"
     START_FAILED = "start-failed"
     REFUSED = "refused"  # by the keeper: Failure.refusal says why
     QUEUE_FULL = "queue-full"
@@ -70,7 +74,7 @@ class Failure(Exception):
 
     `detail`: one short sentence for page, log and Proxy-Status; never a secret, app output or client bytes.
     `status`: in place of what the refusal or the cause says. `retry_after`: seconds, 0 none.
-    `allowed`: methods, for METHOD_NOT_ALLOWED.
+    `allowed`: methods, for METHOD_NOT_ALLOWED. `fields`: more of them for the answer.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class Failure(Exception):
         status: int | None = None,
         retry_after: int = 0,
         allowed: tuple[str, ...] = (),
+        fields: Sequence[tuple[str, str]] = (),
     ) -> None:
         super().__init__(f"{cause.value} ({side.value}, {stage.value})")
         self.cause = cause
@@ -92,6 +97,7 @@ class Failure(Exception):
         self.detail = detail or (refusal.sentence if refusal else "")
         self.refusal = refusal
         self.allowed = allowed
+        self.fields = fields
         self.status = status or (refusal.status if refusal else status_of(cause))
         self.retry_after = retry_after or (refusal.retry_after if refusal else _retry_after(cause))
 
@@ -132,7 +138,9 @@ def status_of(cause: Cause) -> int:
             return 431
         case Cause.CLIENT_GONE:
             return 499
-        case Cause.INTERNAL:
+        case Cause.REFUSED_BY_MODULE:
+            return 403
+        case Cause.INTERNAL | Cause.MODULE_FAILED:
             return 500
         case Cause.NOT_IMPLEMENTED:
             return 501
@@ -182,7 +190,7 @@ def _error_type(cause: Cause) -> str:
             return "http_request_error"
         case Cause.NOT_IMPLEMENTED | Cause.BAD_VERSION | Cause.SLOW_HEAD | Cause.SLOW_BODY:
             return "http_request_error"
-        case Cause.METHOD_NOT_ALLOWED:
+        case Cause.METHOD_NOT_ALLOWED | Cause.REFUSED_BY_MODULE:
             return "http_request_denied"
         case Cause.NO_APP:
             return "destination_not_found"
@@ -208,7 +216,7 @@ def _error_type(cause: Cause) -> str:
             return "http_upgrade_failed"
         case Cause.CLIENT_GONE:
             return "connection_terminated"
-        case Cause.INTERNAL:
+        case Cause.INTERNAL | Cause.MODULE_FAILED:
             return "proxy_internal_error"
         case _:
             assert_never(cause)

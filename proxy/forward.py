@@ -99,6 +99,10 @@ class _Conversation:
         try:
             self._head_up()
             response = self._head_down()
+            if (visit := self.exchange.visit) is not None:
+                response.fields, response.lines = visit.respond(
+                    response.status, response.fields, response.lines
+                )
             if response.status == 101:
                 self._switch(response)
             else:

@@ -360,6 +360,18 @@ def own_lines(of_caller: bytes, host: bytes, request_id: bytes, token: bytes) ->
     )
 
 
+def may_be_changed(name: bytes) -> bool:
+    """Whether a module may say, replace or remove a field of this name, in either direction: nothing that frames
+    (RFC 9112 6), belongs to a hop (RFC 9110 7.6.1), routes, or is the front's own word."""
+    key = _key(name)
+    return not (
+        key in _REQUEST_ACTS
+        or key in _RESPONSE_ACTS
+        or key == b"trailer"
+        or key.startswith((_OURS, *_FORWARDED_PREFIXES))
+    )
+
+
 # ------------------------------------------------------------------------------------------------------------
 # By names alone, for the quick reader: the same tables, asked once for each sequence of names
 

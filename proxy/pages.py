@@ -118,6 +118,8 @@ _SENTENCES = {
     Cause.BAD_VERSION: "The request is in an HTTP version that this server does not speak.",
     Cause.NO_APP: "No app answers at this address.",
     Cause.METHOD_NOT_ALLOWED: "The app at this address does not take this method.",
+    Cause.REFUSED_BY_MODULE: "This server does not let the request pass.",
+    Cause.MODULE_FAILED: "A module of this server failed on the request.",
     Cause.START_FAILED: "The app could not be started.",
     Cause.REFUSED: "The app does not take requests at the moment.",
     Cause.QUEUE_FULL: "Too many requests wait for the app to start.",

@@ -386,6 +386,22 @@ class Stream:
             self.sent += sent
             data = data[sent:]
 
+    def send_file(self, file: int, offset: int, count: int, timeout: float | None) -> None:
+        """Let the kernel send `count` bytes of a regular file (sendfile(2)). Raises as `send`, and EOFError when the
+        file has become shorter."""
+        while count:
+            if self._closed:
+                raise StreamClosed("the stream is closed")
+            try:
+                moved = os.sendfile(self._sock.fileno(), file, offset, count)
+            except (BlockingIOError, InterruptedError):
+                self._park_writer(timeout)
+                continue
+            if not moved:
+                raise EOFError("the file has become shorter")
+            self.sent += moved
+            offset, count = offset + moved, count - moved
+
     def send_from_pipe(self, pipe: int, held: int, timeout: float | None) -> int:
         """Let the kernel move some of the `held` bytes in `pipe` to the peer: how many. Raises as `send`."""
         while True:

@@ -28,6 +28,7 @@ from proxy.head import QuickReader
 from proxy.headers import Caller
 from proxy.keeper_link import KeeperLink
 from proxy.listener import Listener, adopt
+from proxy.pipeline import Pipeline
 from proxy.privileges import become
 from proxy.splice import Pipes
 from proxy.streams import Deadlines, Stream
@@ -62,6 +63,7 @@ class Worker:
         self.pipes = Pipes() if settings.front.quick_lane else None
         self.handlers = Handlers(settings.apps)
         self.deadlines = Deadlines()
+        self.pipeline = Pipeline.of(settings, self.deadlines.now)
         self._keeper = KeeperLink(
             os.path.relpath(run_directory / "control.sock"),
             name,
@@ -98,6 +100,8 @@ class Worker:
         if self._access is not None:
             self._access.flush()
         self._keeper.stop()
+        if self.pipeline is not None:
+            self.pipeline.close()
 
     def _drain(self) -> None:
         self.draining = True
@@ -133,6 +137,8 @@ class Worker:
 
     def finished(self, exchange: Exchange) -> None:
         """An exchange is over, whatever its end."""
+        if self.pipeline is not None:
+            self.pipeline.finished(exchange)
         if self._access is not None:
             self._access.write(exchange)
         desk = getattr(exchange, "desk", None)

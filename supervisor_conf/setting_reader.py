@@ -21,7 +21,7 @@ class Reader:
 
     def __init__(self, file: str, environ: Mapping[str, str]):
         self._file = file
-        self._environ = environ
+        self.environ = environ
         self._lines: dict[KeyPath, int] = {}
         self._errors: list[SettingsError] = []
 
@@ -86,7 +86,7 @@ class Reader:
                 raise Unfit(key.kind.expected, example=example)
             return key.kind.convert(key.default, place)
         try:
-            value = key.kind.convert(expand(data[key.name], self._environ), place)
+            value = key.kind.convert(expand(data[key.name], self.environ), place)
         except Unfit as problem:
             shown = problem.example or key.shown_example
             whole = shown if "=" in shown.partition("{")[0] else f"{key.name} = {shown}"

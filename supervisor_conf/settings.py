@@ -15,6 +15,8 @@ from typing import Any
 from supervisor_conf import setting_rules, webconfig
 from supervisor_conf.listen import Listen as Listen
 from supervisor_conf.listen import parse_listen
+from supervisor_conf.module_settings import ModuleSettings as ModuleSettings
+from supervisor_conf.module_settings import read_modules
 from supervisor_conf.setting_errors import InvalidSettings as InvalidSettings
 from supervisor_conf.setting_errors import SettingsError as SettingsError
 from supervisor_conf.setting_errors import SettingsWarning as SettingsWarning
@@ -43,6 +45,7 @@ class FrontSettings:
     forwarded_for_port: bool
     via: str
     reload_on_change: bool
+    modules: tuple[ModuleSettings, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,7 @@ class AppSettings:
     recycle_after: tuple[tuple[str, float], ...]
     environment_with_port: tuple[str, ...] = ()
     """Names of `environment` (of a web.config) whose values are filled in at every start, as `command` is."""
+    modules: tuple[ModuleSettings, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,9 +217,10 @@ def _bytes_of(path: Path, limit: int = -1) -> bytes:
 
 
 def _read_front(reader: Reader, data: Mapping[str, Any], base: Path, listen: Sequence[str]) -> dict[str, Any]:
-    table = reader.table(("front",), data.get("front", {}))
+    table = dict(reader.table(("front",), data.get("front", {})))
     keys: tuple[Key, ...] = FRONT
-    values: dict[str, Any] = {}
+    modules = table.pop("modules", [])
+    values: dict[str, Any] = {"modules": read_modules(reader, ("front", "modules"), modules, Place(base))}
     if listen:
         table = {name: value for name, value in table.items() if name != "listen"}
         values["listen"] = _listen_options(reader, listen)
@@ -245,7 +250,10 @@ def _read_apps(reader: Reader, data: Mapping[str, Any], base: Path) -> tuple[App
         if isinstance(table, dict):
             values = _read_app(reader, name, table, base)
             if len(values) == len(APP):
-                apps.append(AppSettings(name=name, **values))
+                modules = read_modules(
+                    reader, ("apps", name, "modules"), table.get("modules", []), Place(base, name)
+                )
+                apps.append(AppSettings(name=name, **values, modules=modules))
         else:
             reader.table(("apps", name), table)
     return tuple(apps)
@@ -253,8 +261,8 @@ def _read_apps(reader: Reader, data: Mapping[str, Any], base: Path) -> tuple[App
 
 def _read_app(reader: Reader, name: str, table: Mapping[str, Any], base: Path) -> dict[str, Any]:
     path, place = ("apps", name), Place(base, name)
-    without_overlap = {key: value for key, value in table.items() if key != "overlap"}
-    values = reader.keys(path, without_overlap, APP, place)
+    others = {key: value for key, value in table.items() if key not in ("overlap", "modules")}
+    values = reader.keys(path, others, APP, place)
     port = values.get("port", 0)
     overlap = next(key for key in APP if key.name == "overlap")
     if port:  # one port cannot be listened on by two generations: the default is another one
@@ -289,6 +297,7 @@ def from_json(text: str) -> Settings:
     front = {name: _frozen(value) for name, value in data["front"].items()}
     front["listen"] = tuple(Listen(**listen) for listen in data["front"]["listen"])
     front["run_directory"] = Path(front["run_directory"])
+    front["modules"] = _modules(data["front"])
     return Settings(
         file=_path(data["file"]),
         front=FrontSettings(**front),
@@ -310,7 +319,12 @@ def _app(data: Mapping[str, Any]) -> AppSettings:
     values = {name: _frozen(value) for name, value in data.items()}
     values["directory"] = Path(data["directory"])
     values["environment_file"] = _path(data["environment_file"])
+    values["modules"] = _modules(data)
     return AppSettings(**values)
+
+
+def _modules(data: Mapping[str, Any]) -> tuple[ModuleSettings, ...]:
+    return tuple(ModuleSettings(**module) for module in data["modules"])
 
 
 def _frozen(value: Any) -> Any:

@@ -13,12 +13,17 @@ KeyPath = tuple[str, ...]
 _PART = r"""(?:"[^"\\]*"|'[^']*'|[A-Za-z0-9_-]+)"""
 _KEY = re.compile(rf"\s*({_PART}(?:\s*\.\s*{_PART})*)\s*=")
 _TABLE = re.compile(rf"\s*\[\s*({_PART}(?:\s*\.\s*{_PART})*)\s*\]\s*(?:#.*)?")
+_TABLE_OF_LIST = re.compile(rf"\s*\[\[\s*({_PART}(?:\s*\.\s*{_PART})*)\s*\]\]\s*(?:#.*)?")
 _LONG_QUOTE = re.compile(r'"""|' + "'''")
 
 
 def lines_of_keys(text: str) -> dict[KeyPath, int]:
-    """Path of every table and key found -> its line, from 1. `text` must be valid TOML."""
+    """Path of every table and key found -> its line, from 1. `text` must be valid TOML.
+
+    The tables of a list (`[[front.modules]]`) are counted from 0: `("front", "modules", "0")`.
+    """
     lines: dict[KeyPath, int] = {}
+    counted: dict[KeyPath, int] = {}
     table: KeyPath = ()
     long_quote = ""
     for number, line in enumerate(text.splitlines(), 1):
@@ -26,6 +31,12 @@ def lines_of_keys(text: str) -> dict[KeyPath, int]:
             if header := _TABLE.fullmatch(line):
                 table = _path(header.group(1))
                 lines.setdefault(table, number)
+            elif header := _TABLE_OF_LIST.fullmatch(line):
+                table = _path(header.group(1))
+                lines.setdefault(table, number)
+                counted[table] = counted.get(table, -1) + 1
+                table = (*table, str(counted[table]))
+                lines[table] = number
             elif key := _KEY.match(line):
                 lines.setdefault(table + _path(key.group(1)), number)
         for quote in _LONG_QUOTE.findall(line):

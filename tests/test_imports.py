@@ -24,6 +24,7 @@ ONLY_IN = {
         "proxy/forward.py",
         "proxy/keeper_link.py",
         "proxy/listener.py",
+        "proxy/pipeline.py",
         "proxy/streams.py",
         "proxy/tunnel.py",
         "proxy/worker.py",

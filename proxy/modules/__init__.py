@@ -1,0 +1,90 @@
+"""Modules look at a request before its app does: the interface, for Portico's own and for everybody's.
+
+A module is a class. It is made once in every worker, with the options of its table in the configuration, while the
+worker still has the rights it was started with; its methods are called in the greenlet of the visitor's connection.
+What blocks (a file on a slow disk, a password hash) goes through `Context.in_thread`, and nothing else waits for it.
+
+    class Closed(Module):
+        \"\"\"Answers 403 outside office hours.\"\"\"
+
+        def __init__(self, options, context):
+            self.opens, self.closes = options["opens"], options["closes"]
+
+        def request(self, visit):
+            if not self.opens <= datetime.now().hour < self.closes:
+                return Refuse(403, "closed")
+            return None
+
+`request` runs in written order until one module answers; `response` runs in the opposite order over every answer,
+whoever made it. A module that raises anything has failed: the visitor gets 500, and the request goes nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from proxy.identity import Identity as Identity
+from proxy.modules.answers import Answer as Answer
+from proxy.modules.answers import FilePart as FilePart
+from proxy.modules.answers import Refuse as Refuse
+from proxy.modules.visit import ResponseHead as ResponseHead
+from proxy.modules.visit import Visit as Visit
+
+Result = TypeVar("Result")
+
+
+class Context(Protocol):
+    """What a module is given of the worker it lives in."""
+
+    @property
+    def app(self) -> str:
+        """The app whose module this is; "" for `[[front.modules]]`."""
+        ...
+
+    @property
+    def number(self) -> int:
+        """Its place among the modules of the front, or of its app, from 0: with `app` the same in every worker."""
+        ...
+
+    @property
+    def workers(self) -> int:
+        """How many workers share the visitors."""
+        ...
+
+    @property
+    def run_directory(self) -> Path: ...
+
+    @property
+    def log(self) -> Any:
+        """A structlog logger that names the module. Never a secret, never once for each request."""
+        ...
+
+    def now(self) -> float:
+        """Monotonic, seconds."""
+        ...
+
+    def in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Call what blocks in a thread, while other visitors are served."""
+        ...
+
+
+class Module:
+    """The base of all modules. A method that is not overridden costs nothing."""
+
+    def __init__(self, options: Mapping[str, Any], context: Context) -> None:
+        """Raises ValueError or OSError, with a sentence, when it cannot work with these options."""
+
+    def request(self, visit: Visit) -> Answer | Refuse | None:
+        """None: the next module, and at last the app. Anything else is the answer."""
+
+    def response(self, visit: Visit, head: ResponseHead) -> None:
+        """Look at the head of the final answer, or change it. Also called for visits that `request` has not seen,
+        because a module before this one answered."""
+
+    def finished(self, visit: Visit) -> None:
+        """The exchange is over, whatever its end."""
+
+    def close(self) -> None:
+        """The worker ends."""

@@ -1,0 +1,105 @@
+"""Answers that modules make, on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from email.utils import formatdate
+from http import HTTPStatus
+
+from proxy.editable import checked_field
+from proxy.exchange import Exchange
+from proxy.failures import Cause, Failure, Side, Stage
+from proxy.headers import Fields
+from proxy.modules.answers import Answer, FilePart
+from proxy.streams import StreamClosed, TimedOut
+
+#: A file up to this size is read and sent with the head: one segment instead of two, one system call instead of three.
+SMALL_FILE = 16 * 1024
+
+#: RFC 9110 8.6, 15.3.5, 15.4.5: no body follows these.
+_BODILESS = frozenset({204, 304})
+
+
+def send_answer(exchange: Exchange, answer: Answer, timeout: float | None) -> None:
+    """The head, and the body where there is one. Raises Failure."""
+    exchange.keep_alive = exchange.keep_alive and exchange.body.done
+    try:
+        head = _head(exchange, answer)
+        exchange.answered(answer.status)
+        if exchange.request.method == b"HEAD" or answer.status in _BODILESS:
+            exchange.client.send(head, timeout)
+        else:
+            _send_whole(exchange, answer, head, timeout)
+    except (StreamClosed, OSError, TimedOut) as error:
+        raise Failure(Cause.CLIENT_GONE, Stage.MODULES, Side.CLIENT, str(error)) from None
+    except EOFError as error:
+        raise Failure(Cause.MODULE_FAILED, Stage.MODULES, Side.FRONT, str(error)) from None
+    finally:
+        answer.close()
+
+
+def _head(exchange: Exchange, answer: Answer) -> bytes:
+    fields = [(b"Date", formatdate(usegmt=True).encode("ascii")), *_encoded(answer.fields)]
+    if exchange.visit is not None:
+        fields, _ = exchange.visit.respond(answer.status, fields, b"")
+    if answer.status not in _BODILESS or answer.length is not None:
+        fields.append((b"Content-Length", b"%d" % answer.content_length()))
+    if not exchange.keep_alive:
+        fields.append((b"Connection", b"close"))
+    elif exchange.request.version == b"1.0":
+        fields.append((b"Connection", b"keep-alive"))
+    lines = b"".join([b"%b: %b\r\n" % field for field in fields])
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (answer.status, _phrase(answer.status), lines)
+
+
+def _send_whole(exchange: Exchange, answer: Answer, head: bytes, timeout: float | None) -> None:
+    """What is small leaves with what comes before it."""
+    client, held, before = exchange.client, head + answer.body, exchange.client.sent
+    for part in answer.parts:
+        if isinstance(part, bytes):
+            held += part
+        elif part.count <= SMALL_FILE:
+            held += _read(part)
+        else:
+            client.send(held, timeout)
+            client.send_file(part.file.fileno(), part.offset, part.count, timeout)
+            held = b""
+    if held:
+        client.send(held, timeout)
+    exchange.body_sent = client.sent - before - len(head)
+
+
+def _read(part: FilePart) -> bytes:
+    part.file.seek(part.offset)
+    data = part.file.read(part.count)
+    if len(data) < part.count:
+        raise EOFError("the file has become shorter")
+    return data
+
+
+def of_modules(exchange: Exchange, failure: Failure) -> list[bytes]:
+    """The lines that modules add to an error page: those of the one that refused, and what the others say of every
+    answer. What one of them would say wrongly is left out: the page tells of a failure already."""
+    fields: Fields = []
+    try:
+        fields = _encoded(failure.fields)
+        if exchange.visit is not None:
+            fields, _ = exchange.visit.respond(failure.status, fields, b"")
+    except Failure as second:
+        exchange.reason = f"{exchange.reason},{second.cause.value}"
+    return [b"%b: %b" % field for field in fields]
+
+
+def _encoded(fields: Sequence[tuple[str, str]]) -> Fields:
+    """Raises Failure for a field that no answer may have."""
+    try:
+        return [checked_field(name, value) for name, value in fields]
+    except ValueError as error:
+        raise Failure(Cause.MODULE_FAILED, Stage.MODULES, Side.FRONT, str(error)) from None
+
+
+def _phrase(status: int) -> bytes:
+    try:
+        return HTTPStatus(status).phrase.encode("ascii")
+    except ValueError:
+        return b""

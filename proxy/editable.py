@@ -1,0 +1,78 @@
+"""Heads that modules may change, within limits: what frames a message, belongs to one hop, or is the front's own word
+stays as it is.
+
+A head is copied when it is first changed, since the quick reader hands the same fields to every request that brings
+the same header block; and a field that is only added does not cost a request its place in the quick lane.
+"""
+
+from __future__ import annotations
+
+import re
+
+from proxy.headers import Fields, may_be_changed
+from proxy.strict import TCHAR
+
+_NAME = re.compile(rb"[" + TCHAR + rb"]++")
+_VALUE = re.compile(rb"(?:[\x21-\x7e\x80-\xff]++(?:[ \t]++[\x21-\x7e\x80-\xff]++)*+)?+")
+
+
+class EditableHead:
+    """`fields`: names as received. `lines`: the fields that cross as they are written, or b"" where nobody has them
+    (the quick reader's; see `peer.Request`)."""
+
+    __slots__ = ("_shared", "fields", "lines")
+
+    def __init__(self, fields: Fields, lines: bytes) -> None:
+        self.fields = fields
+        self.lines = lines
+        self._shared = True
+
+    def get(self, name: str) -> str | None:
+        """All values of a field, joined as RFC 9110 5.3 joins them; None if there is no such field."""
+        values = self.get_all(name)
+        return ", ".join(values) if values else None
+
+    def get_all(self, name: str) -> list[str]:
+        wanted = name.lower().encode("latin-1")
+        return [value.decode("latin-1") for key, value in self.fields if key.lower() == wanted]
+
+    def add(self, name: str, value: str) -> None:
+        """One more field, beside what is there. Raises ValueError for what may not be said."""
+        field = checked_field(name, value)
+        self._own()
+        self.fields.append(field)
+        if self.lines:
+            self.lines += b"%b: %b\r\n" % field
+
+    def set(self, name: str, value: str) -> None:
+        """This value and no other. Raises ValueError for what may not be said."""
+        checked_field(name, value)
+        self.remove(name)
+        self.add(name, value)
+
+    def remove(self, name: str) -> None:
+        """Raises ValueError for what is not a module's to remove."""
+        wanted = checked_field(name, "")[0].lower()
+        if any(key.lower() == wanted for key, _ in self.fields):
+            self.fields = [pair for pair in self.fields if pair[0].lower() != wanted]
+            self._shared = False
+            self.lines = b""
+
+    def _own(self) -> None:
+        if self._shared:
+            self.fields = list(self.fields)
+            self._shared = False
+
+
+def checked_field(name: str, value: str) -> tuple[bytes, bytes]:
+    """A field as it is written. Raises ValueError for one that is not valid (RFC 9110 5.1, 5.5), or not a module's."""
+    field = name.encode("latin-1"), value.encode("latin-1")  # UnicodeEncodeError is a ValueError
+    if not _NAME.fullmatch(field[0]):
+        raise ValueError(f"{name!r} is no name of a field (RFC 9110 5.1)")
+    if not _VALUE.fullmatch(field[1]):
+        raise ValueError(f"the value for {name} has control characters, or blanks at its ends (RFC 9110 5.5)")
+    if not may_be_changed(field[0]):
+        raise ValueError(
+            f"{name} frames the message, belongs to one hop or is Portico's own: it cannot be changed"
+        )
+    return field

@@ -1,0 +1,8 @@
+"""Where the modules that come with Portico are: the names of `supervisor_conf/module_table.py`, imported when used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+SHIPPED: Final[Mapping[str, str]] = {}

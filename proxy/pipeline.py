@@ -1,0 +1,205 @@
+"""The modules of a worker, run in written order: the front's before an app is chosen, the app's own after that.
+
+Where none is configured there is no pipeline, and a request does not know that there could be one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+from gevent import get_hub
+
+from proxy.exchange import Exchange
+from proxy.failures import Cause, Failure, Side, Stage
+from proxy.modules import Module
+from proxy.modules.answers import Answer, Refuse
+from proxy.modules.shipped import SHIPPED
+from proxy.modules.visit import Visit
+from supervisor_conf.module_settings import ENTRY_POINTS, ModuleSettings
+from supervisor_conf.settings import Settings
+
+Result = TypeVar("Result")
+
+
+class BadModule(Exception):
+    """A module that cannot be loaded, or does not work with its options; the message is a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerContext:
+    """`proxy.modules.Context` in a real worker."""
+
+    app: str
+    number: int
+    workers: int
+    run_directory: Path
+    log: Any
+    clock: Callable[[], float]
+
+    def now(self) -> float:
+        return self.clock()
+
+    def in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        result: Result = get_hub().threadpool.apply(function, arguments)
+        return result
+
+
+class Chain:
+    """The modules of one place, by what they want to be asked. A method that is not overridden is not called."""
+
+    def __init__(self, modules: Sequence[tuple[str, Module]]) -> None:
+        self.modules = [module for _, module in modules]
+        self.requests = [_guarded(name, m.request) for name, m in modules if _overrides(m, "request")]
+        self.responses = [_guarded(name, m.response) for name, m in modules if _overrides(m, "response")][
+            ::-1
+        ]
+        self.ends = [_guarded(name, m.finished) for name, m in modules if _overrides(m, "finished")]
+
+
+class Pipeline:
+    """All chains of a worker."""
+
+    def __init__(self, front: Chain, apps: dict[str, Chain]) -> None:
+        self._front = front
+        self._apps = apps
+
+    @classmethod
+    def of(cls, settings: Settings, clock: Callable[[], float]) -> Pipeline | None:
+        """None when no module is configured anywhere. Raises BadModule."""
+        if not settings.front.modules and not any(app.modules for app in settings.apps):
+            return None
+        if settings.file is not None and str(settings.file.parent) not in sys.path:
+            sys.path.append(str(settings.file.parent))  # at the end: nothing of ours is ever taken from there
+        front = _load(settings.front.modules, "", settings, clock)
+        return cls(front, {app.name: _load(app.modules, app.name, settings, clock) for app in settings.apps})
+
+    def before_choice(self, exchange: Exchange, connection: Any) -> Answer | None:
+        """The first answer of the front's modules. Raises Failure."""
+        exchange.visit = visit = Visit(exchange, connection)
+        visit.responders = self._front.responses
+        exchange.phase = "modules"
+        return _first_answer(self._front.requests, visit)
+
+    def of_app(self, exchange: Exchange, app: str) -> Answer | None:
+        """The same of the modules of the app that was chosen."""
+        chain, visit = self._apps[app], exchange.visit
+        assert visit is not None
+        visit.app = app
+        if chain.responses:
+            visit.responders = [*chain.responses, *visit.responders]
+        return _first_answer(chain.requests, visit)
+
+    def finished(self, exchange: Exchange) -> None:
+        """The exchange is over. What a module fails in now, nobody waits for: it has been logged."""
+        visit = exchange.visit
+        if visit is None:
+            return
+        ends = self._apps[visit.app].ends + self._front.ends if visit.app else self._front.ends
+        for end in ends:
+            try:
+                end(visit)
+            except Failure:
+                continue
+
+    def close(self) -> None:
+        for chain in (self._front, *self._apps.values()):
+            for module in chain.modules:
+                module.close()
+
+
+def _first_answer(requests: Iterable[Callable[..., Any]], visit: Visit) -> Answer | None:
+    for request in requests:
+        answer = request(visit)
+        if answer is None:
+            continue
+        if isinstance(answer, Refuse):
+            raise Failure(
+                Cause.REFUSED_BY_MODULE,
+                Stage.MODULES,
+                Side.FRONT,
+                answer.detail,
+                status=answer.status,
+                retry_after=answer.retry_after,
+                fields=answer.fields,
+            )
+        if isinstance(answer, Answer):
+            return answer
+        raise _failed(f"{type(answer).__name__} is no answer")
+    return None
+
+
+def _guarded(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    """Whatever goes wrong in a module is a Failure, so that no request gets past it."""
+
+    def guarded(*arguments: Any) -> Any:
+        try:
+            return method(*arguments)
+        except Failure:
+            raise
+        except Exception as error:
+            structlog.get_logger().exception("module.failed", module=name)
+            raise _failed(f"the module {name} failed") from error
+
+    return guarded
+
+
+def _failed(detail: str) -> Failure:
+    return Failure(Cause.MODULE_FAILED, Stage.MODULES, Side.FRONT, detail)
+
+
+def _overrides(module: Module, method: str) -> bool:
+    return getattr(type(module), method) is not getattr(Module, method)
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Loading
+
+
+def _load(
+    tables: Sequence[ModuleSettings], app: str, settings: Settings, clock: Callable[[], float]
+) -> Chain:
+    return Chain([(table.use, _made(table, app, n, settings, clock)) for n, table in enumerate(tables)])
+
+
+def _made(
+    table: ModuleSettings, app: str, number: int, settings: Settings, clock: Callable[[], float]
+) -> Module:
+    context = WorkerContext(
+        app=app,
+        number=number,
+        workers=settings.front.workers,
+        run_directory=settings.front.run_directory,
+        log=structlog.get_logger().bind(module=table.use),
+        clock=clock,
+    )
+    try:
+        made = find(table.use)(table.values(), context)
+    except BadModule:
+        raise
+    except Exception as error:
+        raise BadModule(f"the module {table.use} does not start: {error}") from error
+    return made
+
+
+def find(use: str) -> type[Module]:
+    """The class that `use` names. Raises BadModule."""
+    path = SHIPPED.get(use) or _of_entry_point(use) or use
+    module, _, name = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise BadModule(f"the module {use} cannot be imported: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Module)):
+        raise BadModule(f"{use} is no subclass of proxy.modules.Module")
+    return found
+
+
+def _of_entry_point(use: str) -> str:
+    return next((point.value for point in entry_points(group=ENTRY_POINTS, name=use)), "")
