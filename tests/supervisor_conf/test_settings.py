@@ -19,6 +19,7 @@ from supervisor_conf.settings import (
     FrontSettings,
     InvalidSettings,
     Listen,
+    ModuleSettings,
     Settings,
     find_run_directory,
     from_json,
@@ -390,6 +391,7 @@ PATHS = st.builds(
 SECONDS = st.floats(0, 10**6)
 PAIRS = st.lists(st.tuples(TEXT, TEXT), max_size=3).map(tuple)
 TEXTS = st.lists(TEXT, max_size=3).map(tuple)
+MODULES = st.builds(ModuleSettings, TEXT, TEXT)
 LISTENS = st.builds(Listen, st.sampled_from(["http", "unix", "fd"]), TEXT, st.integers(), TEXT, st.integers())
 
 
@@ -404,6 +406,7 @@ def strategy(annotation: str) -> st.SearchStrategy[object]:
         "tuple[str, ...]": TEXTS,
         "tuple[tuple[str, str], ...]": PAIRS,
         "tuple[tuple[str, float], ...]": st.lists(st.tuples(TEXT, SECONDS), max_size=3).map(tuple),
+        "tuple[ModuleSettings, ...]": st.lists(MODULES, max_size=2).map(tuple),
         "tuple[Listen, ...]": st.lists(LISTENS, max_size=3).map(tuple),
     }[annotation]
 
