@@ -24,10 +24,10 @@ TRAILER_LIMITS = Limits(max_head=16 * 1024)
 
 # RFC 9112 7.1: 16 digits are 64 bit. White space before the first ";" is what RFC 9112 7.1.1 calls bad; h11 does
 # not take it either.
-_VALUE = rb"(?:[" + TCHAR + rb"]++|\"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*+\")"
-_EXTENSION = rb";[ \t]*+[" + TCHAR + rb"]++(?:[ \t]*+=[ \t]*+" + _VALUE + rb")?+(?:[ \t]++(?=;))?+"
-_SIZE_LINE = re.compile(rb"(?P<size>[0-9A-Fa-f]{1,16}+)(?:" + _EXTENSION + rb")*+\r\n")
-_BEGUN_SIZE_LINE = re.compile(rb"[0-9A-Fa-f]{1,16}+(?:;[^\x00-\x08\x0a-\x1f\x7f]*+)?+\r?+")
+_VALUE = rb"(?:[" + TCHAR + rb"]++|\"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*\")"
+_EXTENSION = rb";[ \t]*+[" + TCHAR + rb"]++(?:[ \t]*+=[ \t]*+" + _VALUE + rb")?(?:[ \t]++(?=;))?"
+_SIZE_LINE = re.compile(rb"(?P<size>[0-9A-Fa-f]{1,16}+)(?:" + _EXTENSION + rb")*\r\n")
+_BEGUN_SIZE_LINE = re.compile(rb"[0-9A-Fa-f]{1,16}+(?:;[^\x00-\x08\x0a-\x1f\x7f]*+)?\r?+")
 _BARE_LINE_END = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|\x00")
 
 

@@ -13,7 +13,7 @@ from proxy.headers import Fields, may_be_changed
 from proxy.strict import TCHAR
 
 _NAME = re.compile(rb"[" + TCHAR + rb"]++")
-_VALUE = re.compile(rb"(?:[\x21-\x7e\x80-\xff]++(?:[ \t]++[\x21-\x7e\x80-\xff]++)*+)?+")
+_VALUE = re.compile(rb"(?:[\x21-\x7e\x80-\xff]++(?:[ \t]++[\x21-\x7e\x80-\xff]++)*)?")
 
 
 class EditableHead:

@@ -32,7 +32,7 @@ _BLOCK = re.compile(
 )
 _REQUEST_LINE = re.compile(rb"([" + TCHAR + rb"]{1,%d}+) (/[" % MAX_METHOD + TARGET_CHAR + rb"]*+) HTTP/1\.1")
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9]) ([\t\x20-\x7e]*+)")
-_HOST = re.compile(rb"[0-9A-Za-z._-]{1,255}+(?::[0-5]?[0-9]{1,4}+)?+")
+_HOST = re.compile(rb"[0-9A-Za-z._-]{1,255}+(?::[0-5]?[0-9]{1,4}+)?")
 _LENGTH = re.compile(rb"[0-9]{1,18}+")
 
 

@@ -25,7 +25,7 @@ from proxy.strict import (
 )
 
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
-_EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
+_EMPTY_LINES = re.compile(rb"(?:\r\n)*")
 _FIRST_BYTE = re.compile(rb"[" + TCHAR + rb"]")
 _BARE_LINE_END = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)|\x00")
 #: h11 keeps what it has not understood yet; heads are bounded before it sees them (Limits).

@@ -96,13 +96,13 @@ FAULTS = (
 # way through the tables, which alone refuse; what it takes they take as well (the property suite compares).
 _PLAIN_REQUEST = re.compile(
     rb"(?P<method>[" + TCHAR + rb"]{1,32}+) (?P<target>/[" + TARGET_CHAR + rb"]*+) HTTP/1\.1\r\n"
-    rb"(?:[" + TCHAR + rb"]++:[^\x00-\x08\x0a-\x1f\x7f]*+\r\n)++\r\n"
+    rb"(?:[" + TCHAR + rb"]++:[^\x00-\x08\x0a-\x1f\x7f]*+\r\n)+\r\n"
 )
 _PLAIN_RESPONSE = re.compile(
     rb"HTTP/1\.1 [1-5][0-9][0-9] [^\x00-\x08\x0a-\x1f\x7f]*+\r\n"
-    rb"(?:[" + TCHAR + rb"]++:[^\x00-\x08\x0a-\x1f\x7f]*+\r\n)*+\r\n"
+    rb"(?:[" + TCHAR + rb"]++:[^\x00-\x08\x0a-\x1f\x7f]*+\r\n)*\r\n"
 )
-_PLAIN_HOST = re.compile(rb"[ \t]*+[0-9A-Za-z._-]{1,255}+(?::[0-5]?[0-9]{1,4}+)?+[ \t]*+\r")
+_PLAIN_HOST = re.compile(rb"[ \t]*+[0-9A-Za-z._-]{1,255}+(?::[0-5]?[0-9]{1,4}+)?[ \t]*+\r")
 _PLAIN_LENGTH = re.compile(rb"[ \t]*+[0-9]{1,18}+[ \t]*+\r")
 
 _REQUEST_LINE = re.compile(rb"(?P<method>[^ \t]+) (?P<target>[^ \t]+) (?P<version>[^ \t]+)")
