@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
+from supervisor_conf.module_table import SHIPPED
 from supervisor_conf.setting_table import APP, FRONT, REQUIRED, Key, Support
 
 _HEAD = """\
@@ -24,13 +25,38 @@ Keys marked «later» are read and checked; until their behaviour is there, any 
 def reference() -> str:
     """The whole page, in Markdown."""
     return "\n".join(
-        [_HEAD, "## `[front]`\n", *_rows(FRONT), "", "## `[apps.NAME]`\n", _NAMES, *_rows(APP), ""],
+        [
+            _HEAD,
+            "## `[front]`\n",
+            *_rows(FRONT),
+            "",
+            "## `[apps.NAME]`\n",
+            _NAMES,
+            *_rows(APP),
+            "",
+            _MODULES,
+            *(line for name, keys in SHIPPED.items() for line in _module(name, keys)),
+        ],
     )
 
 
 _NAMES = """\
 The name consists of letters, digits, `-` and `_`; it does not begin with `portico-` and is not `all`.
 """
+
+
+_MODULES = """\
+## `[[front.modules]]`, `[[apps.NAME.modules]]`
+
+Modules that look at a request before its app, in the order in which they are written; the front's come before the app
+is chosen ([modules.md](modules.md)). `use` names the module: one of those below, an entry point of the group
+`portico.modules`, or `package.module:Class`, which is looked for in the environment of Portico and in the folder of the
+file. The other keys are the module's own.
+"""
+
+
+def _module(name: str, keys: tuple[Key, ...]) -> list[str]:
+    return [f'### `use = "{name}"`\n', *_rows(keys), ""]
 
 
 def _rows(keys: tuple[Key, ...]) -> list[str]:
