@@ -10,6 +10,7 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import gevent
 import gevent.socket
@@ -118,7 +119,7 @@ class Generation:
         self.answered = 0  # requests, since the last `served`
         self.silent = 0  # requests that ran into request_timeout, since one was answered or the last `served`
         self.withdrawn = False
-        self._idle: deque[tuple[float, Stream]] = deque()
+        self._idle: dict[Stream, float] = {}  # since when; the one used last is the last
         self._deadlines = deadlines
 
     def __repr__(self) -> str:
@@ -128,8 +129,7 @@ class Generation:
         """The idle connection used last (the others may age), or None."""
         oldest = self._deadlines.now() - MAX_IDLE_AGE
         while self._idle:
-            since, stream = self._idle.pop()
-            stream.when_gone = stream.when_readable = None
+            stream, since = self._idle.popitem()
             # A byte that came before the request is no answer to it (RFC 9112 9.2 leaves only closing).
             if since > oldest and stream.is_still_quiet():
                 return stream
@@ -138,26 +138,30 @@ class Generation:
 
     def connect(self) -> Stream:
         """A new connection. Raises ConnectRefused, OSError."""
-        return self._connect(self.route, self._deadlines)
+        stream = self._connect(self.route, self._deadlines)
+        stream.when_gone = stream.when_readable = partial(self._disturbed, stream)
+        return stream
 
     def give_back(self, stream: Stream) -> None:
         """Keep a connection on which a whole exchange has ended."""
         if self.withdrawn or not stream.quiet:
             stream.close()
             return
-        self._idle.append((self._deadlines.now(), stream))
-        # Nothing may come on an idle connection: the app closing it, or talking out of turn, ends it.
-        stream.when_gone = stream.when_readable = lambda: self._forget(stream)
+        self._idle[stream] = self._deadlines.now()
         if len(self._idle) > MAX_IDLE:
-            self._idle.popleft()[1].close()
+            oldest = next(iter(self._idle))
+            del self._idle[oldest]
+            oldest.close()
 
-    def _forget(self, gone: Stream) -> None:
-        self._idle = deque(entry for entry in self._idle if entry[1] is not gone)
-        gone.close()
+    def _disturbed(self, stream: Stream) -> None:
+        """Nothing may come on an idle connection: the app closing it, or talking out of turn, ends it. On one in use
+        it is what was waited for."""
+        if self._idle.pop(stream, None) is not None:
+            stream.close()
 
     def close_idle(self) -> None:
         while self._idle:
-            self._idle.popleft()[1].close()
+            self._idle.popitem()[0].close()
 
     def has_answered(self) -> None:
         self.answered += 1

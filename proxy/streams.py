@@ -15,6 +15,7 @@ bound is the back-pressure: what does not fit stays in the kernel, and the sende
 from __future__ import annotations
 
 import os
+import select
 import socket
 import struct
 from collections.abc import Callable
@@ -52,17 +53,22 @@ class Deadlines:
     bucket of the tick in which it should be looked at, and when that tick comes it is woken or put into a later
     one. Resolution: one tick.
 
-    `now` is the clock (monotonic, seconds) and `loop` the event loop of all streams that are made with it: time
-    and readiness come from nowhere else.
+    `now` is the clock (monotonic, seconds), `loop` the event loop and `poller` the way to ask without waiting
+    (select.poll) of all streams that are made with it: time and readiness come from nowhere else.
     """
 
-    __slots__ = ("_buckets", "_next", "_timer", "loop", "now", "tick")
+    __slots__ = ("_buckets", "_next", "_timer", "loop", "now", "poller", "tick")
 
     def __init__(
-        self, tick: float = 0.1, now: Callable[[], float] = monotonic, loop: Any | None = None
+        self,
+        tick: float = 0.1,
+        now: Callable[[], float] = monotonic,
+        loop: Any | None = None,
+        poller: Callable[[], Any] = select.poll,
     ) -> None:
         self.tick = tick
         self.now = now
+        self.poller = poller
         self.loop = loop if loop is not None else get_hub().loop
         self._buckets: dict[int, dict[Stream, None]] = {}  # in the order of their coming
         self._next = int(now() / tick)
@@ -72,15 +78,15 @@ class Deadlines:
     def watch(self, stream: Stream, deadline: float) -> None:
         """Look at `stream` when `deadline` (monotonic) has come, unless it is to be looked at before that."""
         number = int(deadline / self.tick) + 1
-        if stream.look_at > number:
+        if stream.look_at > number * self.tick:
             self.forget(stream)
-            stream.look_at = number
+            stream.look_at = number * self.tick
             self._buckets.setdefault(number, {})[stream] = None
 
     def forget(self, stream: Stream) -> None:
         """Do not keep a stream for the sake of its deadline: it may be minutes away, and a thousand a second close."""
         if stream.look_at < NEVER:
-            self._buckets.get(int(stream.look_at), {}).pop(stream, None)
+            self._buckets.get(round(stream.look_at / self.tick), {}).pop(stream, None)
             stream.look_at = NEVER
 
     @property
@@ -93,7 +99,7 @@ class Deadlines:
         current = int(now / self.tick)
         while self._next <= current:
             for stream in self._buckets.pop(self._next, ()):
-                if stream.look_at == self._next:  # not closed by what another's expiry has woken
+                if stream.look_at == self._next * self.tick:  # not closed by what another's expiry has woken
                     stream.look_at = NEVER
                     stream.expire(now)
             self._next += 1
@@ -118,6 +124,7 @@ class Stream:
         "_ended",
         "_failure",
         "_hub",
+        "_poll",
         "_read_deadline",
         "_read_watcher",
         "_reader",
@@ -159,7 +166,8 @@ class Stream:
         self._write_deadline = NEVER
         self._read_watcher = deadlines.loop.io(sock.fileno(), _READ)
         self._write_watcher: Any = None
-        self.look_at: float = NEVER
+        self._poll: Callable[[int], Any] | None = None
+        self.look_at: float = NEVER  # when Deadlines looks at it next
         self.sent = 0  # bytes the kernel took, in all
         self.when_gone: Callable[[], None] | None = None
         self.when_readable: Callable[[], None] | None = None
@@ -189,9 +197,13 @@ class Stream:
 
     def is_still_quiet(self) -> bool:
         """`quiet`, asked of the socket itself: bytes or an end may be there that the loop has not told of yet."""
-        if not self._closed:
-            self._read_ahead()
-        return self.quiet
+        if not self.quiet:
+            return False
+        if self._poll is None:
+            poller = self._deadlines.poller()
+            poller.register(self._sock.fileno(), select.POLLIN)
+            self._poll = poller.poll
+        return not self._poll(0)
 
     @property
     def is_waited_for(self) -> bool:
@@ -308,8 +320,9 @@ class Stream:
     def _park_reader(self, timeout: float | None) -> None:
         assert self._reader is None, "two greenlets read one stream"
         if timeout is not None:
-            self._read_deadline = self.now() + timeout
-            self._deadlines.watch(self, self._read_deadline)
+            self._read_deadline = deadline = self.now() + timeout
+            if deadline < self.look_at:
+                self._deadlines.watch(self, deadline)
         self._reader = getcurrent()
         if not self._reading:
             self._start_reading()

@@ -204,6 +204,21 @@ class Timer:
         self._loop.timers.remove(self)
 
 
+class Poller:
+    """What select.poll is to real sockets, as far as a Stream uses it."""
+
+    def __init__(self, loop: MemoryLoop) -> None:
+        self._loop = loop
+        self._sockets: list[MemorySocket] = []
+
+    def register(self, descriptor: int, events: int) -> None:
+        self._sockets.append(self._loop.sockets[descriptor - FIRST_DESCRIPTOR])
+
+    def poll(self, timeout: int) -> list[MemorySocket]:
+        assert timeout == 0
+        return [sock for sock in self._sockets if sock.can_read()]
+
+
 class MemoryLoop:
     """The part of gevent's loop that streams and deadlines use."""
 
@@ -225,6 +240,9 @@ class MemoryLoop:
         timer = Timer(self, repeat)
         self.timers.append(timer)
         return timer
+
+    def poller(self) -> Poller:
+        return Poller(self)
 
     # What sockets and watchers tell
 

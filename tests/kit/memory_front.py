@@ -49,7 +49,7 @@ class MemoryFront(Worker):
         self.pipes = None  # no kernel that could splice between these sockets
         self.deadlines.close()
         self.loop = MemoryLoop()
-        self.deadlines = Deadlines(TICK, self.loop.clock, self.loop)
+        self.deadlines = Deadlines(TICK, self.loop.clock, self.loop, self.loop.poller)
         self.told: list[object] = []
         self.backend = Backend(settings.apps, self._tell, self.deadlines, self._connect)
         self.desk = self.backend.desks["shop"]
@@ -104,7 +104,7 @@ class MemoryFront(Worker):
         assert not self._connections
         assert all(generation.in_flight == 0 for generation in self.generations)
         assert not self.desk._waiting
-        pooled = {stream.fileno() for generation in self.generations for _, stream in generation._idle}
+        pooled = {stream.fileno() for generation in self.generations for stream in generation._idle}
         assert {end.descriptor for end in self.front_ends if not end.closed} == pooled
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ class End:
     def __init__(self, capacity: int = 1 << 20, tick: float = 1.0) -> None:
         gevent.get_hub().exception_stream = None
         self.loop = MemoryLoop()
-        self.deadlines = Deadlines(tick, self.loop.clock, self.loop)
+        self.deadlines = Deadlines(tick, self.loop.clock, self.loop, self.loop.poller)
         self.ours, self.far = self.loop.pair(capacity)
         self.stream = Stream(self.ours, self.deadlines)  # type: ignore[arg-type]
 
@@ -161,6 +161,8 @@ def test_quiet_is_open_and_empty(end: End) -> None:
     assert end.stream.quiet
     end.far.send(b"x")
     assert end.stream.quiet  # the loop has not told of it yet
+    assert not end.stream.is_still_quiet()
+    end.loop.settle()
     assert not end.stream.is_still_quiet()
     end.stream.recv(0)
     assert end.stream.is_still_quiet()
