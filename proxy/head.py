@@ -4,9 +4,10 @@ It accepts less than the strict reader and h11 do, and reads what it accepts as 
 same byte for byte. The property suite compares all three on generated, mutated and corpus heads. Whatever it
 declines goes the whole way (`peer.py`), which is complete by itself.
 
-Three things make it quick. One compiled pattern judges a header block. A *plan*, remembered for each sequence of
-field names, says which lines matter and which may not cross, so that no name is looked at twice. And a block that
-was judged before, byte for byte (clients repeat themselves), is not looked at again. Both memories are bounded.
+Three things make it quick, each a memory of what has been judged. A *line*, remembered byte for byte: of a browser's
+twelve all but two or three are the same in every request of everybody who uses it. A *plan*, remembered for each
+sequence of field names, says which lines matter and which may not cross, so that no name is looked at twice. And a
+short header *block* (programs and apps repeat themselves) is not even taken apart. All of them are bounded.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ from proxy.headers import Crossing, Fields, crossing_of_request, crossing_of_res
 from proxy.peer import Framing, Request, Response
 from proxy.strict import MAX_METHOD, TARGET_CHAR, TCHAR, Limits
 
-#: Blocks and plans remembered, and the longest block, and names of a plan, that are: a few MiB a worker, which no
-#: visitor can make more.
-MEMORY = 512
-LONGEST_REMEMBERED = 2048
+#: Entries of one memory, and the longest block, names of a plan, and line that are remembered: a few MiB a worker,
+#: which no visitor can make more.
+MEMORY = 1024
+LONGEST_BLOCK = 384
+LONGEST_NAMES = 1024
+LONGEST_LINE = 256
 
 # A name, a colon, one blank, a value without blanks at its ends: the spelling that everybody uses, and the one in
 # which we write fields ourselves. No group is possessive: up to Python 3.11.4 one whose inside fails halfway keeps
 # what it has eaten (gh-106052), and a blank at the end of a value would pass.
-_BLOCK = re.compile(
-    rb"(?:[" + TCHAR + rb"]++: [\x21-\x7e\x80-\xff][\t\x20-\x7e\x80-\xff]*+(?<![ \t])\r\n)+\r\n"
-)
+_LINE = re.compile(rb"([" + TCHAR + rb"]++): ([\x21-\x7e\x80-\xff][\t\x20-\x7e\x80-\xff]*+(?<![ \t]))")
 _REQUEST_LINE = re.compile(rb"([" + TCHAR + rb"]{1,%d}+) (/[" % MAX_METHOD + TARGET_CHAR + rb"]*+) HTTP/1\.1")
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9]) ([\t\x20-\x7e]*+)")
 _HOST = re.compile(rb"[0-9A-Za-z._-]{1,255}+(?::[0-5]?[0-9]{1,4}+)?")
@@ -38,28 +39,24 @@ _LENGTH = re.compile(rb"[0-9]{1,18}+")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a sequence of field names means: where the lines that matter are (-1: nowhere), which lines cross."""
+    """What a sequence of field names means: where the lines that matter are (-1: nowhere), and which lines do not
+    cross, the last one first."""
 
     host: int
     length: int
     connection: int
     accept: int
     chunked: int
-    crossing: tuple[int, ...]
-    everything_crosses: bool
+    dropped: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A header block that has been judged. `lines` is what crosses, as it is written."""
+Block = tuple[Fields, Framing, int, bool, bytes, bytes, bytes]
+"""A header block that has been judged: its fields, framing, length, whether the connection is kept, host, accept, and
+what crosses, as it is written."""
 
-    fields: Fields
-    lines: bytes
-    host: bytes
-    accept: bytes
-    framing: Framing
-    length: int
-    keep_alive: bool
+
+class NotPlain(Exception):
+    """A head that the quick reader leaves to the judge."""
 
 
 Key = TypeVar("Key")
@@ -67,27 +64,41 @@ Value = TypeVar("Value")
 
 
 class _Memory(Generic[Key, Value]):
-    """A bounded dictionary: full, it forgets everything and starts anew, which costs nothing while it fits."""
+    """A dictionary in two halves. When the younger is full it becomes the older one, and what is in that and was not
+    asked for again is forgotten: what is used often stays, whatever else passes by, and no moment costs much."""
 
-    __slots__ = ("_kept", "get")
+    __slots__ = ("_older", "get", "younger")
 
     def __init__(self) -> None:
-        self._kept: dict[Key, Value] = {}
-        self.get = self._kept.get
+        self.younger: dict[Key, Value] = {}
+        self._older: dict[Key, Value] = {}
+        self.get = self.younger.get
+
+    def again(self, key: Key) -> Value | None:
+        """What `get` did not find may be among the older ones."""
+        value = self._older.get(key)
+        if value is not None:
+            self.put(key, value)
+        return value
 
     def put(self, key: Key, value: Value) -> None:
-        if len(self._kept) >= MEMORY:
-            self._kept.clear()
-        self._kept[key] = value
+        if len(self.younger) >= MEMORY // 2:
+            self._older, self.younger = self.younger, {}
+            self.get = self.younger.get
+        self.younger[key] = value
+
+    def __len__(self) -> int:
+        return len(self.younger) + len(self._older)
 
 
 class QuickReader:
     """Reads plain heads for one worker."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._requests = _Side(crossing_of_request, limits.max_fields, requests=True)
-        self._responses = _Side(crossing_of_response, limits.max_fields, requests=False)
+        lines = _Lines()
+        self._max_target = limits.max_target
+        self._requests = _Side(lines, crossing_of_request, limits.max_fields, requests=True)
+        self._responses = _Side(lines, crossing_of_response, limits.max_fields, requests=False)
 
     def request(self, head: bytes) -> Request | None:
         """`head` with its final empty line, within the limits of size."""
@@ -96,22 +107,14 @@ class QuickReader:
         if line is None:
             return None
         method, target = line.groups()
-        if len(target) > self._limits.max_target or b"%00" in target or method.upper() == b"CONNECT":
+        if len(target) > self._max_target or b"%00" in target or method.upper() == b"CONNECT":
             return None
-        block = self._requests.judge(head[end + 2 :])
-        if block is None:
+        try:
+            fields, framing, length, keep_alive, host, accept, lines = self._requests.judge(head[end + 2 :])
+        except NotPlain:
             return None
         return Request(
-            method,
-            target,
-            b"1.1",
-            block.fields,
-            block.framing,
-            block.length,
-            block.keep_alive,
-            host=block.host,
-            accept=block.accept,
-            lines=block.lines,
+            method, target, b"1.1", fields, framing, length, keep_alive, None, host, b"", False, accept, lines
         )
 
     def response(self, head: bytes, request: Request) -> Response | None:
@@ -120,101 +123,131 @@ class QuickReader:
         line = _STATUS_LINE.fullmatch(head, 0, end)
         if line is None:
             return None
-        block = self._responses.judge(head[end + 2 :])
-        if block is None:
+        try:
+            fields, framing, length, keep_alive, _, _, lines = self._responses.judge(head[end + 2 :])
+        except NotPlain:
             return None
         status = int(line[1])
-        framing = block.framing
         if request.method == b"HEAD" or status in (204, 304):
             framing = Framing.NONE
         elif framing is Framing.UNTIL_CLOSE:
             return None
-        return Response(
-            status,
-            line[2],
-            b"1.1",
-            block.fields,
-            framing,
-            block.length,
-            block.keep_alive,
-            lines=block.lines,
-        )
+        return Response(status, line[2], b"1.1", fields, framing, length, keep_alive, None, lines)
+
+
+class _Lines:
+    """Field lines that have been judged, whoever sent them: what a line says does not depend on where it stands."""
+
+    def __init__(self) -> None:
+        self._known: _Memory[bytes, tuple[bytes, bytes]] = _Memory()
+        self._names: _Memory[bytes, bytes] = _Memory()
+
+    def fields(self, lines: list[bytes]) -> Fields:
+        """Raises NotPlain."""
+        known = self._known.get
+        return [known(line) or self._judge(line) for line in lines]
+
+    def _judge(self, line: bytes) -> tuple[bytes, bytes]:
+        if (field := self._known.again(line)) is not None:
+            return field
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise NotPlain
+        name, value = match.groups()
+        field = self._one_object(name), value
+        if len(line) <= LONGEST_LINE:
+            self._known.put(line, field)
+        return field
+
+    def _one_object(self, name: bytes) -> bytes:
+        """Equal names that are the same object are compared in no time when their plan is looked for."""
+        known = self._names.get(name) or self._names.again(name)
+        if known is None:
+            if len(name) <= LONGEST_LINE:
+                self._names.put(name, name)
+            return name
+        return known
 
 
 class _Side:
     """Requests or responses: their plans and the blocks seen last."""
 
-    def __init__(self, crossing: Crossing, max_fields: int, *, requests: bool) -> None:
+    def __init__(self, lines: _Lines, crossing: Crossing, max_fields: int, *, requests: bool) -> None:
+        self._lines = lines
         self._crossing = crossing
         self._max_fields = max_fields
         self._requests = requests
-        self._plans: _Memory[tuple[bytes, ...], Plan | None] = _Memory()
+        self._plans: _Memory[tuple[bytes, ...], Plan] = _Memory()
         self._blocks: _Memory[bytes, Block] = _Memory()
 
-    def judge(self, raw: bytes) -> Block | None:
-        block = self._blocks.get(raw)
+    def judge(self, raw: bytes) -> Block:
+        """Raises NotPlain."""
+        if len(raw) > LONGEST_BLOCK:
+            return self._read(raw)
+        block = self._blocks.get(raw) or self._blocks.again(raw)
         if block is None:
             block = self._read(raw)
-            if block is not None and len(raw) <= LONGEST_REMEMBERED:
-                self._blocks.put(raw, block)
+            self._blocks.put(raw, block)
         return block
 
-    def _read(self, raw: bytes) -> Block | None:
-        if _BLOCK.fullmatch(raw) is None:
-            return None
-        lines = raw[:-4].split(b"\r\n")
-        fields = [(name, value) for name, _, value in [line.partition(b": ") for line in lines]]
+    def _read(self, raw: bytes) -> Block:
+        lines = raw.split(b"\r\n")
+        if len(lines) < 3 or lines.pop() or lines.pop():
+            raise NotPlain
+        fields = self._lines.fields(lines)
         names = tuple([name for name, _ in fields])
-        plan = self._plans.get(names, _UNKNOWN)
-        if plan is _UNKNOWN:
+        plan = self._plans.get(names) or self._plans.again(names)
+        if plan is None:
             plan = self._plan(names)
-            if sum(map(len, names)) <= LONGEST_REMEMBERED:
+            if sum(map(len, names)) <= LONGEST_NAMES:
                 self._plans.put(names, plan)
-        return self._follow(plan, raw, lines, fields) if plan is not None else None
+        return self._follow(plan, raw, lines, fields)
 
-    def _follow(self, plan: Plan, raw: bytes, lines: list[bytes], fields: Fields) -> Block | None:
-        host = fields[plan.host][1] if plan.host >= 0 else b""
-        if plan.host >= 0 and _HOST.fullmatch(host) is None:
-            return None
+    def _follow(self, plan: Plan, raw: bytes, lines: list[bytes], fields: Fields) -> Block:
+        host = accept = b""
+        if plan.host >= 0:
+            host = fields[plan.host][1]
+            if _HOST.fullmatch(host) is None:
+                raise NotPlain
+        if plan.accept >= 0:
+            accept = fields[plan.accept][1]
         keep_alive = True
         if plan.connection >= 0:
             connection = fields[plan.connection][1].lower()
             if connection not in (b"keep-alive", b"close"):
-                return None
+                raise NotPlain
             keep_alive = connection == b"keep-alive"
         framing, length = (Framing.NONE, 0) if self._requests else (Framing.UNTIL_CLOSE, -1)
         if plan.length >= 0:
             if _LENGTH.fullmatch(fields[plan.length][1]) is None:
-                return None
+                raise NotPlain
             framing, length = Framing.LENGTH, int(fields[plan.length][1])
         elif plan.chunked >= 0:
             if fields[plan.chunked][1].lower() != b"chunked":
-                return None
+                raise NotPlain
             framing = Framing.CHUNKED
-        if plan.everything_crosses:
-            crossing = raw[:-2]
-        else:
-            crossing = b"".join([lines[index] + b"\r\n" for index in plan.crossing])
-        accept = fields[plan.accept][1] if plan.accept >= 0 else b""
-        return Block(fields, crossing, host, accept, framing, length, keep_alive)
+        if not plan.dropped:
+            return fields, framing, length, keep_alive, host, accept, raw[:-2]
+        for index in plan.dropped:
+            del lines[index]
+        lines.append(b"")
+        return fields, framing, length, keep_alive, host, accept, b"\r\n".join(lines)
 
-    def _plan(self, names: tuple[bytes, ...]) -> Plan | None:
-        """None for names whose meaning depends on more than one field, or on values we do not look at."""
+    def _plan(self, names: tuple[bytes, ...]) -> Plan:
+        """NotPlain for names whose meaning depends on more than one field, or on values we do not look at."""
         folded = [name.lower() for name in names]
         if len(folded) > self._max_fields or (self._requests and b"host" not in folded):
-            return None
+            raise NotPlain
         singular = (b"host", b"content-length", b"connection", b"accept", b"transfer-encoding")
         if any(folded.count(name) > 1 for name in singular):
-            return None
+            raise NotPlain
         if b"content-length" in folded and b"transfer-encoding" in folded:
-            return None
+            raise NotPlain
         crossing = self._crossing(names)
         if crossing is None:
-            return None
+            raise NotPlain
         host, length, connection, accept, chunked = (
             folded.index(name) if name in folded else -1 for name in singular
         )
-        return Plan(host, length, connection, accept, chunked, crossing, len(crossing) == len(names))
-
-
-_UNKNOWN = Plan(-1, -1, -1, -1, -1, (), False)
+        dropped = sorted(set(range(len(names))) - set(crossing), reverse=True)
+        return Plan(host, length, connection, accept, chunked, tuple(dropped))
