@@ -75,8 +75,7 @@ class Pipeline:
         """None when no module is configured anywhere. Raises BadModule."""
         if not settings.front.modules and not any(app.modules for app in settings.apps):
             return None
-        if settings.file is not None and str(settings.file.parent) not in sys.path:
-            sys.path.append(str(settings.file.parent))  # at the end: nothing of ours is ever taken from there
+        reach_folder_of(settings)
         front = _load(settings.front.modules, "", settings, clock)
         return cls(front, {app.name: _load(app.modules, app.name, settings, clock) for app in settings.apps})
 
@@ -162,15 +161,22 @@ def _overrides(module: Module, method: str) -> bool:
 # Loading
 
 
+def reach_folder_of(settings: Settings) -> None:
+    """Modules may lie beside the configuration. At the end of the path: nothing of ours is ever taken from there."""
+    if settings.file is not None and str(settings.file.parent) not in sys.path:
+        sys.path.append(str(settings.file.parent))
+
+
 def _load(
     tables: Sequence[ModuleSettings], app: str, settings: Settings, clock: Callable[[], float]
 ) -> Chain:
-    return Chain([(table.use, _made(table, app, n, settings, clock)) for n, table in enumerate(tables)])
+    return Chain([(table.use, made(table, app, n, settings, clock)) for n, table in enumerate(tables)])
 
 
-def _made(
+def made(
     table: ModuleSettings, app: str, number: int, settings: Settings, clock: Callable[[], float]
 ) -> Module:
+    """One module, ready to be asked. Raises BadModule."""
     context = WorkerContext(
         app=app,
         number=number,
@@ -180,12 +186,13 @@ def _made(
         clock=clock,
     )
     try:
-        made = find(table.use)(table.values(), context)
+        return find(table.use)(table.values(), context)
     except BadModule:
         raise
+    except KeyError as error:
+        raise BadModule(f"the module {table.use} does not start: the option {error} is missing") from error
     except Exception as error:
-        raise BadModule(f"the module {table.use} does not start: {error}") from error
-    return made
+        raise BadModule(f"the module {table.use} does not start: {error or type(error).__name__}") from error
 
 
 def find(use: str) -> type[Module]:

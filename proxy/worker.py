@@ -10,6 +10,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from proxy.head import QuickReader
 from proxy.headers import Caller
 from proxy.keeper_link import KeeperLink
 from proxy.listener import Listener, adopt
-from proxy.pipeline import Pipeline
+from proxy.pipeline import BadModule, Pipeline
 from proxy.privileges import become
 from proxy.splice import Pipes
 from proxy.streams import Deadlines, Stream
@@ -225,7 +226,12 @@ def main(arguments: list[str]) -> int:
     settings = from_json(_read_all(int(os.environ["PORTICO_SETTINGS_FD"])))
     name = os.environ.get("SUPERVISOR_PROCESS_NAME", str(os.getpid()))
     access = AccessLog(int(descriptor)) if (descriptor := os.environ.get("PORTICO_ACCESS_FD")) else None
-    worker = Worker(settings, run_directory, f"portico-front:{name}", access, event_log)
+    try:
+        worker = Worker(settings, run_directory, f"portico-front:{name}", access, event_log)
+    except BadModule as problem:
+        structlog.get_logger().error("front.bad-module", problem=str(problem))
+        sys.stderr.write(f"portico: {problem}\n")
+        return 1
     if (
         os.getuid() == 0
     ):  # only now: gevent imports more when its hub is made, and may sit where only root reads

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import resource
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from supervisor_conf import launch, run_directory
 from supervisor_conf.conffile import minimum_descriptors
 from supervisor_conf.plugin import sockets
 from supervisor_conf.setting_errors import SettingsError, display
-from supervisor_conf.settings import AppSettings, FrontSettings, Settings
+from supervisor_conf.settings import AppSettings, FrontSettings, Settings, to_json, without_secrets
 from supervisor_conf.toml_lines import KeyPath, line_of, lines_of_keys
 from supervisor_conf.webconfig import is_web_config, read_web_config
 
@@ -25,6 +27,9 @@ DEFAULT_USER = "nobody"
 # What the plugin and supervisord keep open above `minfds`
 DESCRIPTORS_ABOVE = 128
 
+
+#: Seconds in which all modules have to be made.
+MODULES_TIMEOUT = 60
 
 # Names of what was typed instead of written in a file
 _TYPED: Mapping[KeyPath, str] = {("command",): "COMMAND", ("listen",): "--listen"}
@@ -89,6 +94,7 @@ def _all(settings: Settings, environ: Mapping[str, str], addresses: bool) -> Ite
     yield from _run_directory(settings.front)
     yield from _descriptors(settings)
     yield from _front_user(settings.front)
+    yield from _modules(settings)
     names_users = settings.file is not None and not is_web_config(settings.file)
     if not names_users and os.geteuid() == 0:
         expected = "an ordinary user, since the app runs as whoever starts it"
@@ -145,6 +151,28 @@ def _front_user(front: FrontSettings) -> Iterator[_Raw]:
         yield _Raw(
             path, display(name), "another user than root, which faces visitors never", 'user = "nobody"'
         )
+
+
+def _modules(settings: Settings) -> Iterator[_Raw]:
+    """Asked of a process of its own, which does as a worker will: `proxy` is not ours to import."""
+    if not (settings.front.modules or any(app.modules for app in settings.apps)):
+        return
+    asked = subprocess.run(
+        [sys.executable, "-P", "-m", "proxy.module_check"],
+        input=to_json(without_secrets(settings)),
+        capture_output=True,
+        text=True,
+        timeout=MODULES_TIMEOUT,
+        check=False,
+    )
+    if asked.returncode:
+        last = asked.stderr.strip().rpartition("\n")[2]
+        yield _Raw(
+            ("front", "modules"), "modules that end the process that makes them", f"modules that work: {last}"
+        )
+        return
+    for path, use, sentence in json.loads(asked.stdout.rpartition("\n")[2]):
+        yield _Raw(tuple(path), display(use), f"a module that works: {sentence}")
 
 
 def _app(app: AppSettings, environ: Mapping[str, str], *, names_users: bool) -> Iterator[_Raw]:
