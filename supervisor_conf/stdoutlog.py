@@ -1,4 +1,4 @@
-"""The output of one start of an app: its own file, bytes untouched, turned over at a size.
+"""The output of one start of an app: its own file, bytes as they come, turned over at a size.
 
     logs/shop/stdout_20261122053759_949.log       UTC time of the start and pid, as the ASP.NET Core Module names it
     logs/shop/stdout_20261122053759_949.log.1     the part before the last turn-over

@@ -157,6 +157,10 @@ class ManagedApp(ManagedProcess):
             os.close(fd)
             raise
 
+    @property
+    def secret(self) -> str:
+        return "" if self._minted is None else self._minted.token
+
     def _mint(self) -> messages.Spawned:
         memory = self.context.memory
         name = self.app.name

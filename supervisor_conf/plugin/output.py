@@ -10,6 +10,8 @@ import json
 from collections import deque
 from typing import Any, Final, Protocol
 
+from supervisor_conf.plugin.redaction import Redaction
+
 REMEMBERED: Final = 16 * 1024
 """Bytes of output kept for reports."""
 _JSON_ROOM: Final = 40 * 1024
@@ -30,8 +32,9 @@ class Output:
 
     level = 0  # below every level: supervisor's Logger asks `record level >= handler level`
 
-    def __init__(self, forked: float) -> None:
-        """`forked`: monotonic time of the fork."""
+    def __init__(self, forked: float, secret: str = "") -> None:
+        """`forked`: monotonic time of the fork. `secret` is masked wherever the output goes."""
+        self._redaction = Redaction(secret.encode())
         self.sink: Sink | None = None
         self.first_after = -1.0
         self._forked = forked
@@ -41,6 +44,18 @@ class Output:
     def take(self, data: bytes, now: float) -> None:
         if self.first_after < 0:
             self.first_after = max(0.0, now - self._forked)
+        self._pass_on(self._redaction.passed(data))
+
+    def end(self) -> None:
+        """Nothing more comes."""
+        self._pass_on(self._redaction.end())
+        if self.sink is not None:
+            self.sink.close()
+            self.sink = None
+
+    def _pass_on(self, data: bytes) -> None:
+        if not data:
+            return
         self._chunks.append(data[-REMEMBERED:])
         self._size += len(self._chunks[-1])
         while self._size - len(self._chunks[0]) >= REMEMBERED:
@@ -50,7 +65,7 @@ class Output:
 
     def text(self) -> str:
         """The newest output, undecodable bytes replaced, cut so that it fits into any message."""
-        text = b"".join(self._chunks)[-REMEMBERED:].decode("utf-8", "replace")
+        text = b"".join([*self._chunks, self._redaction.rest()])[-REMEMBERED:].decode("utf-8", "replace")
         while len(json.dumps(text, ensure_ascii=False).encode("utf-8", "surrogatepass")) > _JSON_ROOM:
             text = text[len(text) // 4 + 1 :]
         return text
@@ -71,7 +86,7 @@ class OutputHandler:
         self._output.take(data, self._now())
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """What is held back waits for more."""
 
     def remove(self) -> None:
         if self._output.sink is not None:
@@ -83,6 +98,4 @@ class OutputHandler:
             self._output.sink.reopen()
 
     def close(self) -> None:
-        if self._output.sink is not None:
-            self._output.sink.close()
-            self._output.sink = None
+        self._output.end()

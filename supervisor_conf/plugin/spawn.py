@@ -90,6 +90,11 @@ class ManagedProcess:
         """Make ready for one start; the descriptors that the child shall find at 3, 4, …; closed by `spawn`."""
         return ()
 
+    @property
+    def secret(self) -> str:
+        """What its output must not show."""
+        return ""
+
     def started(self, pid: int) -> None:
         """The fork has happened; supervisord's loop has not turned yet."""
 
@@ -122,7 +127,7 @@ class ManagedProcess:
     def _fork(self) -> int | None:
         self._parent = os.getpid()
         self.forked = time.monotonic()
-        self.output = Output(self.forked)
+        self.output = Output(self.forked, self.secret)
         with _signals_blocked():
             pid: int | None = self._stock_spawn()
         if pid is None:
@@ -202,9 +207,7 @@ class ManagedProcess:
             self.process.pid = 0
             kill_group(pid)
             self.ended(pid, status)
-            if self.output.sink is not None:
-                self.output.sink.close()
-                self.output.sink = None
+            self.output.end()
             if self.restarts:
                 now = time.monotonic()
                 self.context.restarts.ended(self, now - self.forked, now)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit import environments
+from tests.kit import aspnetcore, environments
 from tests.kit.configs import with_apps
+from tests.kit.npm import NoAnswer
 from tests.kit.run import Person, myself
 
 PEOPLE = ["root", "ordinary user"] if os.geteuid() == 0 else ["ordinary user"]
@@ -39,6 +40,20 @@ def servers_commands() -> Iterator[Path]:
     """Commands of an environment that has the app servers and has never heard of Portico."""
     made = environments.readable_folder()
     yield environments.servers_environment(made)
+    shutil.rmtree(made)
+
+
+@pytest.fixture(scope="session")
+def aspnetcore_app() -> Iterator[Path]:
+    """A real ASP.NET Core app: one executable file, `tests/system/aspnetcore/Program.cs` inside."""
+    if not aspnetcore.available():
+        pytest.skip(f"the .NET runtime at hand is for {aspnetcore.MACHINE}")
+    made = environments.readable_folder()
+    try:
+        app = aspnetcore.build(made)
+    except NoAnswer as silence:
+        pytest.skip(str(silence))
+    yield app
     shutil.rmtree(made)
 
 

@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import socket
-import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -31,6 +30,7 @@ from websockets.typing import Subprotocol
 from tests.kit.client import address_of
 from tests.kit.configs import app, front
 from tests.kit.environments import readable_folder
+from tests.kit.npm import NoAnswer, npm
 from tests.kit.procfs import descriptors
 from tests.kit.run import PorticoRun
 from tests.kit.until import wait_until
@@ -45,7 +45,6 @@ DEFLATE = "permessage-deflate"
 IDLE = 1.0  # seconds: tunnel_idle_timeout of the app `idle`
 WAIT = 20.0  # seconds; only a failing test waits so long
 MIB = 1 << 20
-NPM_PATIENCE = 60.0
 
 Message = str | bytes
 
@@ -54,16 +53,10 @@ Message = str | bytes
 def node_modules() -> Iterator[Path]:
     """A folder with Node's `ws` from the npm registry."""
     folder = readable_folder()
-    command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), "ws@8"]
-    for _ in range(2):
-        try:
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=NPM_PATIENCE)
-        except subprocess.TimeoutExpired:
-            continue  # a registry that answers nothing is no fault of what is tested here
-        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
-        break
-    else:
-        pytest.skip(f"the npm registry does not answer within {NPM_PATIENCE:g} s")
+    try:
+        npm(folder, "install", "--prefix", str(folder), "ws@8")
+    except NoAnswer as silence:
+        pytest.skip(str(silence))
     yield folder / "node_modules"
     shutil.rmtree(folder)
 

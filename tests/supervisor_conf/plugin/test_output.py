@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pty
@@ -19,6 +20,7 @@ from supervisor_conf.plugin import terminal
 from supervisor_conf.plugin.link import UNSENT
 from supervisor_conf.plugin.memory import KEPT_LIMIT, PluginMemory
 from supervisor_conf.plugin.output import REMEMBERED, Output
+from supervisor_conf.plugin.redaction import MASK
 from supervisor_conf.plugin.terminal import Terminal
 
 
@@ -46,6 +48,60 @@ def test_the_first_byte_is_timed_from_the_fork() -> None:
     output.take(b"x", 12.5)
     output.take(b"y", 99.0)
     assert output.first_after == 2.5
+
+
+class Written:
+    """A sink that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+    def reopen(self) -> None:
+        """Nothing to open."""
+
+    def clear(self) -> None:
+        self.data = b""
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@given(
+    st.text("0f", min_size=9, max_size=12),
+    st.lists(st.one_of(st.none(), st.text("0f\n", max_size=30)), max_size=6),
+    st.lists(st.integers(0, 200), max_size=6),
+)
+def test_a_secret_is_masked_wherever_the_output_is_cut(
+    secret: str, parts: list[str | None], cuts: list[int]
+) -> None:
+    """`None` among the parts is the secret itself."""
+    text = "".join(secret if part is None else part for part in parts).encode()
+    sink = Written()
+    output = Output(0.0, secret)
+    output.sink = sink
+    places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    for start, end in itertools.pairwise(places):
+        output.take(text[start:end], 0.0)
+        assert secret.encode() not in sink.data
+        assert secret not in output.text()
+    output.end()
+    assert sink.closed
+    masked = text.replace(secret.encode(), MASK)
+    begun = next((n for n in range(len(secret) - 1, 7, -1) if masked.endswith(secret[:n].encode())), 0)
+    assert sink.data == (masked[:-begun] + MASK if begun else masked)
+    assert output.text() == sink.data.decode()
+
+
+def test_without_a_secret_every_byte_passes_at_once() -> None:
+    sink = Written()
+    output = Output(0.0)
+    output.sink = sink
+    output.take(b"prompt> 0", 0.0)
+    assert sink.data == b"prompt> 0"
 
 
 def test_memory_tells_everything_even_when_it_is_long() -> None:
