@@ -19,7 +19,7 @@ from proxy.exchange import Exchange, too_large
 from proxy.failures import Cause, Failure, Side, Stage, malformed_request, proxy_status, reason_word
 from proxy.forward import forward
 from proxy.handlers import Ambiguous, MethodNotAllowed, NoApp
-from proxy.headers import Caller, caller_lines, is_relayed
+from proxy.headers import Caller, is_relayed, request_id_of
 from proxy.max_forwards import final_answer, hops_left, one_less
 from proxy.modules.answers import Answer
 from proxy.pages import PAGE_POLICY, render
@@ -58,14 +58,16 @@ REASONS = {
 class Connection:
     """One client, from accept to close."""
 
-    __slots__ = ("_lines_of_caller", "_served", "_stream", "_worker", "caller", "exchange", "idle", "notes")
+    __slots__ = ("_quick", "_served", "_stream", "_visitor", "_worker", "caller", "exchange", "idle", "notes")
 
     def __init__(self, stream: Stream, caller: Caller, worker: Worker) -> None:
         self._stream = stream
         self._worker = worker
         self._served = 0
         self.caller = caller
-        self._lines_of_caller = caller_lines(caller, worker.settings.front.forwarded_for_port)
+        # None: a trusted proxy, and each request says who it comes from.
+        self._visitor = None if worker.trust.includes(caller) else worker.trust.direct(caller)
+        self._quick = worker.quick if self._visitor is not None else worker.quick_trusted
         self.exchange: Exchange | None = None
         self.idle = True
         self.notes: dict[str, Any] | None = None  # modules remember something here
@@ -131,7 +133,7 @@ class Connection:
         try:
             head = read_request_head(self._stream, worker.limits, worker.settings.front.header_timeout, first)
             if head:
-                quick = worker.quick.request(head) if worker.quick is not None else None
+                quick = self._quick.request(head) if self._quick is not None else None
                 return quick if quick is not None else read_request(head, worker.limits)
         except Malformed as problem:
             self._refuse(malformed_request(problem))
@@ -149,13 +151,17 @@ class Connection:
 
     def _serve_request(self, request: Request) -> None:
         worker = self._worker
+        visitor, request_id = self._visitor, None
+        if trusted := visitor is None:
+            visitor = worker.trust.spoken_for(self.caller, request)
+            request_id = request_id_of(request.fields)
         exchange = Exchange(
             request,
             self._stream,
-            self.caller,
+            visitor,
             worker.settings.front,
-            worker.request_id(),
-            lines_of_caller=self._lines_of_caller,
+            request_id or worker.request_id(),
+            trusted=trusted,
             quick=worker.quick,
             pipes=worker.pipes,
         )
@@ -315,7 +321,9 @@ class Connection:
             request_id=request_id.decode("ascii"),
             app=desk.settings.name if desk else "",
             # A visitor of a proxy on this machine is not on this machine.
-            loopback=is_loopback(self.caller.address) and not (request and is_relayed(request.fields)),
+            loopback=self._visitor is not None
+            and is_loopback(self.caller.address)
+            and not (request and is_relayed(request.fields)),
             show_report=bool(desk and desk.settings.startup_error_page),
         )
 

@@ -8,12 +8,12 @@ from proxy.backend import AppDesk
 from proxy.body import Body, body_of
 from proxy.failures import Cause, Failure, Side, Stage
 from proxy.head import QuickReader
-from proxy.headers import Caller, caller_lines
 from proxy.identity import Identity
 from proxy.peer import Request
 from proxy.splice import Pipes
 from proxy.streams import Stream
 from proxy.strict import Malformed
+from proxy.trust import Visitor
 from supervisor_conf.control.messages import RequestLine
 from supervisor_conf.settings import FrontSettings
 
@@ -34,7 +34,8 @@ _STAGES = {
 
 class Exchange:
     """`phase` is where it is now, in a word for `app requests`; `keep_alive` whether the client's connection
-    lives on after it; `status` is 0 until a final status has gone to the client."""
+    lives on after it; `status` is 0 until a final status has gone to the client. `caller` is who the request comes
+    from, which is not the connection's peer where that is `trusted` and speaks for somebody else."""
 
     __slots__ = (
         "_first",
@@ -43,7 +44,6 @@ class Exchange:
         "body_sent",
         "body_taken",
         "caller",
-        "caller_lines",
         "client",
         "client_left",
         "desk",
@@ -64,6 +64,7 @@ class Exchange:
         "trusted",
         "via",
         "visit",
+        "visitor",
     )
 
     desk: AppDesk
@@ -72,23 +73,23 @@ class Exchange:
         self,
         request: Request,
         client: Stream,
-        caller: Caller,
+        visitor: Visitor,
         front: FrontSettings,
         request_id: bytes,
         *,
-        lines_of_caller: bytes | None = None,
+        trusted: bool = False,
         quick: QuickReader | None = None,
         pipes: Pipes | None = None,
     ) -> None:
         self.request = request
         self.client = client
-        self.caller = caller
-        self.caller_lines = lines_of_caller or caller_lines(caller, front.forwarded_for_port)
+        self.visitor = visitor
+        self.caller = visitor.caller
         self.quick = quick
         self.pipes = pipes
         self.front = front
         self.request_id = request_id
-        self.trusted = False
+        self.trusted = trusted
         self.via = front.via.encode("ascii")
         self.body: Body = body_of(request, client)
         self._first: bytes | None = None

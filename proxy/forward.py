@@ -410,8 +410,11 @@ def _origin_form(request: Request) -> bytes:
 
 
 def _lines_up(request: Request, exchange: Exchange, token: bytes) -> bytes:
-    if request.lines and not (exchange.trusted or exchange.via):
-        return request.lines + own_lines(exchange.caller_lines, request.host, exchange.request_id, token)
+    visitor = exchange.visitor
+    if request.lines and not exchange.via:
+        return request.lines + own_lines(
+            visitor.lines, visitor.host or request.host, exchange.request_id, token, visitor.forwarded
+        )
     return field_lines(
         request_fields(
             request.fields,
@@ -422,6 +425,8 @@ def _lines_up(request: Request, exchange: Exchange, token: bytes) -> bytes:
             upgrade=request.upgrade or None,
             forwarded_for_port=exchange.front.forwarded_for_port,
             trusted=exchange.trusted,
+            forwarded_host=visitor.host,
+            forwarded=visitor.forwarded,
             via=exchange.via,
             http_version=request.version,
         )

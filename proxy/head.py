@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 from proxy.headers import Crossing, Fields, crossing_of_request, crossing_of_response
@@ -92,12 +93,13 @@ class _Memory(Generic[Key, Value]):
 
 
 class QuickReader:
-    """Reads plain heads for one worker."""
+    """Reads plain heads for one worker; `trusted`: those of trusted proxies, of whose fields more cross."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, trusted: bool = False) -> None:
         lines = _Lines()
+        crossing = partial(crossing_of_request, trusted=trusted)
         self._max_target = limits.max_target
-        self._requests = _Side(lines, crossing_of_request, limits.max_fields, requests=True)
+        self._requests = _Side(lines, crossing, limits.max_fields, requests=True)
         self._responses = _Side(lines, crossing_of_response, limits.max_fields, requests=False)
 
     def request(self, head: bytes) -> Request | None:

@@ -45,7 +45,7 @@ _FOLD = bytes(c if chr(c).isalnum() and c < 128 else ord("-") for c in bytes(ran
 # Never from a client, never to a client; the prefix has no dash at its end, as ANCM's.
 _OURS = b"ms-aspnetcore"
 # Believed from a trusted proxy alone.
-_FORWARDED_PREFIXES = (b"x-forwarded", b"x-original-")
+_FORWARDED_PREFIXES = (b"x-forwarded", b"x-original-", b"x-real-ip")
 
 
 class _Act(Enum):
@@ -53,7 +53,6 @@ class _Act(Enum):
 
     DROP = auto()
     CONNECTION = auto()  # dropped, and drops what it names
-    FORWARDED = auto()  # dropped unless the peer is trusted
     TE = auto()  # `trailers` alone crosses (RFC 9110 10.1.4)
     HOST = auto()
     EXPECT = auto()  # RFC 9110 10.1.1: to be ignored in HTTP/1.0
@@ -74,7 +73,11 @@ _REQUEST_ACTS = {
     # (its `forwarder_headers`); the settings say the former, the target the latter.
     b"script-name": _Act.DROP,
     b"path-info": _Act.DROP,
-    b"forwarded": _Act.FORWARDED,
+    # Said anew, of whom a trusted proxy speaks for too (`forwarded.py`).
+    b"x-forwarded-for": _Act.DROP,
+    b"x-forwarded-proto": _Act.DROP,
+    b"x-forwarded-host": _Act.DROP,
+    b"forwarded": _Act.DROP,
     b"x-request-id": _Act.DROP,  # see `request_id_of`
     b"host": _Act.HOST,
     b"expect": _Act.EXPECT,
@@ -184,6 +187,8 @@ def request_fields(
     upgrade: bytes | None = None,
     forwarded_for_port: bool = False,
     trusted: bool = False,
+    forwarded_host: bytes = b"",
+    forwarded: bytes = b"",
     via: bytes = b"",
     http_version: bytes = b"1.1",
 ) -> Fields:
@@ -191,9 +196,10 @@ def request_fields(
 
     `host`: the Host received, the authority of an absolute-form target, or for an HTTP/1.0 request with
     neither the address it came to. `upgrade`: what `upgrade_of` said, if the request is to be sent as one.
-    `http_version`: the client's. `trusted`: the peer is one of `trusted_proxies`: its X-Forwarded-* are
-    passed as they are, its own address is not appended, so that the last X-Forwarded-For entry is the client
-    it speaks for.
+    `http_version`: the client's. `trusted`: the peer is one of `trusted_proxies`, so that what it says of the way
+    beside X-Forwarded-For, -Proto, -Host and Forwarded crosses as it is; those are said anew, of `caller`, for whom
+    it speaks. `forwarded_host`: what the visitor asked for, if that is not `host`. `forwarded`: `forwarded_element`,
+    where the app is told in that way too.
     """
     kept, connections, names_host = _kept_of_request(fields, trusted, http_version)
     options = _options(connections)
@@ -205,7 +211,7 @@ def request_fields(
         crossing.append((b"Via", http_version + b" " + via))
     if caller.certificate:
         crossing.append((CERTIFICATE_NAME, b64encode(caller.certificate)))
-    crossing += _forwarded_fields(crossing if trusted else [], caller, host, forwarded_for_port)
+    crossing += _forwarded_fields(caller, forwarded_host or host, forwarded_for_port, forwarded)
     crossing.append((b"X-Request-ID", request_id))
     crossing.append((TOKEN_NAME, token))
     return crossing
@@ -227,7 +233,7 @@ def _kept_of_request(fields: Fields, trusted: bool, http_version: bytes) -> tupl
             kept.append(pair)
         elif act is _Act.CONNECTION:
             connections.append(pair[1])
-        elif (act is _Act.EXPECT and http_version >= b"1.1") or (act is _Act.FORWARDED and trusted):
+        elif act is _Act.EXPECT and http_version >= b"1.1":
             kept.append(pair)
     return kept, connections, names_host
 
@@ -256,15 +262,29 @@ def takes_trailers(fields: Fields) -> bool:
     return b"trailers" in _options(value for name, value in fields if name.lower() == b"te")
 
 
-def _forwarded_fields(said: Fields, caller: Caller, host: bytes, with_port: bool) -> Fields:
-    """X-Forwarded-For, -Proto and -Host, less those that a trusted peer has `said`."""
-    own = (
+def _forwarded_fields(caller: Caller, host: bytes, with_port: bool, forwarded: bytes) -> Fields:
+    """X-Forwarded-For, -Proto and -Host; Forwarded where it is wanted."""
+    own = [
         (b"X-Forwarded-For", forwarded_for(caller, with_port)),
         (b"X-Forwarded-Proto", caller.scheme.encode("ascii")),
-        (b"X-Forwarded-Host", host),
-    )
-    names = {_key(name) for name, _ in said}
-    return [(name, value) for name, value in own if value and _key(name) not in names]
+    ]
+    if host:
+        own.append((b"X-Forwarded-Host", host))
+    if forwarded:
+        own.append((b"Forwarded", forwarded + _host_of_forwarded(host)))
+    return own
+
+
+def forwarded_element(caller: Caller, with_port: bool) -> bytes:
+    """The value of Forwarded (RFC 7239) that tells of `caller`; `host` comes behind it."""
+    node = forwarded_for(caller, with_port) if caller.address else b"unknown"
+    if b":" in node:
+        node = b'"%b"' % node if node.startswith(b"[") or node.count(b":") == 1 else b'"[%b]"' % node
+    return b"for=%b;proto=%b" % (node, caller.scheme.encode("ascii"))
+
+
+def _host_of_forwarded(host: bytes) -> bytes:
+    return b';host="%b"' % host if host else b""
 
 
 def forwarded_for(caller: Caller, with_port: bool) -> bytes:
@@ -275,7 +295,7 @@ def forwarded_for(caller: Caller, with_port: bool) -> bytes:
     address = caller.address.partition("%")[0]
     if "." in address:
         address = address.removeprefix("::ffff:")
-    if not with_port:
+    if not (with_port and caller.port):  # a trusted proxy may have told none
         return address.encode("ascii")
     return (f"[{address}]:{caller.port}" if ":" in address else f"{address}:{caller.port}").encode("ascii")
 
@@ -338,7 +358,7 @@ def _may_trail(key: bytes) -> bool:
 
 
 def caller_lines(caller: Caller, with_port: bool) -> bytes:
-    """What `request_fields` says of an untrusted peer, as it is written: the same for a whole connection."""
+    """What `request_fields` says of the caller alone, as it is written: the same for all its requests."""
     certificate = b""
     if caller.certificate:
         certificate = b"%b: %b\r\n" % (CERTIFICATE_NAME, b64encode(caller.certificate))
@@ -349,11 +369,14 @@ def caller_lines(caller: Caller, with_port: bool) -> bytes:
     )
 
 
-def own_lines(of_caller: bytes, host: bytes, request_id: bytes, token: bytes) -> bytes:
+def own_lines(
+    of_caller: bytes, host: bytes, request_id: bytes, token: bytes, forwarded: bytes = b""
+) -> bytes:
     """The fields that `request_fields` adds at the end, as they are written; `host` is not empty."""
-    return b"%bX-Forwarded-Host: %b\r\nX-Request-ID: %b\r\n%b: %b\r\n" % (
+    return b"%bX-Forwarded-Host: %b\r\n%bX-Request-ID: %b\r\n%b: %b\r\n" % (
         of_caller,
         host,
+        b"Forwarded: %b%b\r\n" % (forwarded, _host_of_forwarded(host)) if forwarded else b"",
         request_id,
         TOKEN_NAME,
         token,
@@ -381,15 +404,15 @@ Crossing = Callable[[tuple[bytes, ...]], tuple[int, ...] | None]
 _ORDINARY = frozenset({b"content-length", b"transfer-encoding", b"connection", b"host"})
 
 
-def crossing_of_request(names: tuple[bytes, ...]) -> tuple[int, ...] | None:
-    """As `request_fields` for an HTTP/1.1 request of an untrusted peer whose Connection names no field."""
+def crossing_of_request(names: tuple[bytes, ...], *, trusted: bool = False) -> tuple[int, ...] | None:
+    """As `request_fields` for an HTTP/1.1 request whose Connection names no field."""
     crossing = []
     for index, name in enumerate(names):
         key = name.translate(_FOLD)
         act = _REQUEST_ACTS.get(key)
         if act in (_Act.TE, _Act.EXPECT) or key == b"upgrade" or (key in _ORDINARY and name.lower() != key):
             return None
-        if act is _Act.HOST or (act is None and _is_crossing(name, key, trusted=False)):
+        if act is _Act.HOST or (act is None and _is_crossing(name, key, trusted)):
             crossing.append(index)
     return tuple(crossing)
 

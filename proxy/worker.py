@@ -34,6 +34,7 @@ from proxy.privileges import become
 from proxy.splice import Pipes
 from proxy.streams import Deadlines, Stream
 from proxy.strict import Limits
+from proxy.trust import Trust
 from supervisor_conf.control.messages import AskRequests, NewAccessLog, NewEventLog, RequestLine, Requests
 from supervisor_conf.eventlog import configure
 from supervisor_conf.logfiles import take_over
@@ -60,7 +61,12 @@ class Worker:
         self._event_log = event_log
         self.draining = False
         self.limits = Limits(max_head=settings.front.max_header_bytes)
+        self.trust = Trust(settings.front)
         self.quick = QuickReader(self.limits) if settings.front.quick_lane else None
+        # Of its own only where there may be such a peer: two memories are twice as large.
+        self.quick_trusted = (
+            QuickReader(self.limits, trusted=True) if self.quick is not None and self.trust else self.quick
+        )
         self.pipes = Pipes() if settings.front.quick_lane else None
         self.handlers = Handlers(settings.apps)
         self.deadlines = Deadlines()

@@ -315,9 +315,9 @@ METHODS = _list_of(
 PATHS = _list_of("list of strings", "a list of absolute paths of URLs", '["/"]', _ready)
 NETWORKS = _list_of(
     "list of strings",
-    "a list of networks",
+    'a list of networks, or "unix"',
     '["10.0.0.0/8", "::1"]',
-    lambda text, _: str(ipaddress.ip_network(text, strict=False)),
+    lambda text, _: text if text == "unix" else str(ipaddress.ip_network(text, strict=False)),
 )
 
 

@@ -39,8 +39,6 @@ class Key:
         return self.example or self.kind.example
 
 
-_LATER = Support.DEFAULT_ONLY
-
 FRONT = (
     Key(
         "listen",
@@ -74,7 +72,21 @@ FRONT = (
         30,
         "A worker or generation that is going away finishes what runs, this long.",
     ),
-    Key("trusted_proxies", kinds.NETWORKS, [], "Networks whose `X-Forwarded-*` is believed.", _LATER),
+    Key(
+        "trusted_proxies",
+        kinds.NETWORKS,
+        [],
+        "Networks of the proxies in front that are believed about who is calling ([trusted-proxies.md]"
+        "(trusted-proxies.md)); `unix` is whoever comes over a Unix socket.",
+        example='["10.0.0.0/8", "2001:db8::/32", "unix"]',
+    ),
+    Key(
+        "trusted_fields",
+        kinds.choice("auto", "x-forwarded", "forwarded"),
+        "auto",
+        "How trusted proxies tell: `X-Forwarded-*`, or `Forwarded` (RFC 7239). `auto` is the former where there is an "
+        "`X-Forwarded-For`.",
+    ),
     Key(
         "max_request_body",
         kinds.size(1, 2**60, '"30MiB"'),
@@ -113,6 +125,7 @@ FRONT = (
         False,
         "ANCM's way: `X-Forwarded-For` with the client's port.",
     ),
+    Key("forwarded", kinds.FLAG, False, "Tell apps of the client by `Forwarded` (RFC 7239) too."),
     Key("via", kinds.PSEUDONYM, "", 'Name for a `Via` field; `""` is none.'),
     Key(
         "reload_on_change",

@@ -36,6 +36,7 @@ class FrontSettings:
     user: str
     drain_limit: float
     trusted_proxies: tuple[str, ...]
+    trusted_fields: str
     max_request_body: int
     max_header_bytes: int
     header_timeout: float
@@ -43,6 +44,7 @@ class FrontSettings:
     access_log: str
     quick_lane: bool
     forwarded_for_port: bool
+    forwarded: bool
     via: str
     reload_on_change: bool
     modules: tuple[ModuleSettings, ...] = ()

@@ -40,9 +40,17 @@ def settings_of_memory() -> Settings:
 class MemoryFront(Worker):
     """`apps`: the app's ends of the connections the front made, in order; `told`: what the keeper heard."""
 
-    def __init__(self, app_capacity: int = 1 << 20, *, quick_lane: bool = True, **app: object) -> None:
+    def __init__(
+        self,
+        app_capacity: int = 1 << 20,
+        *,
+        quick_lane: bool = True,
+        front: dict[str, Any] | None = None,
+        **app: object,
+    ) -> None:
+        """`front` and `app`: keys of the settings."""
         settings = settings_of_memory()
-        settings = replace(settings, front=replace(settings.front, quick_lane=quick_lane))
+        settings = replace(settings, front=replace(settings.front, quick_lane=quick_lane, **(front or {})))
         if app:
             settings = replace(settings, apps=(replace(settings.apps[0], **app),))  # type: ignore[arg-type]
         super().__init__(settings, Path("/nowhere"), "memory")

@@ -48,8 +48,8 @@ targets = paths | st.sampled_from(
 LOADED_NAMES = (
     b"Host", b"Content-Length", b"Transfer-Encoding", b"Connection", b"Keep-Alive", b"Proxy-Connection", b"TE",
     b"Upgrade", b"Trailer", b"Expect", b"Proxy", b"Proxy-Authorization", b"Forwarded", b"X-Forwarded-For",
-    b"X-Forwarded-Proto", b"X-Forwarded-Host", b"X-Forwarded-Prefix", b"X-Original-URL", b"X-Request-ID", b"Via",
-    b"MS-ASPNETCORE-TOKEN", b"MS-ASPNETCORE-CLIENTCERT", b"MS-ASPNETCOREX", b"Cookie", b"Authorization",
+    b"X-Forwarded-Proto", b"X-Forwarded-Host", b"X-Forwarded-Prefix", b"X-Real-IP", b"X-Original-URL", b"X-Request-ID",
+    b"Via", b"MS-ASPNETCORE-TOKEN", b"MS-ASPNETCORE-CLIENTCERT", b"MS-ASPNETCOREX", b"Cookie", b"Authorization",
 )  # fmt: skip
 loaded_names = st.sampled_from(LOADED_NAMES).flatmap(any_dash)
 loaded_values = st.sampled_from(

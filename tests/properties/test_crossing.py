@@ -129,7 +129,7 @@ def test_no_client_bytes_make_a_token_an_identity_or_a_way_here(
     ]
     assert [value for name, value in sent if folded(name) == b"x-request-id"] == [REQUEST_ID]
     assert not [name for name, _ in sent if folded(name) in (b"forwarded", b"proxy")]
-    assert not [name for name, _ in sent if folded(name).startswith(b"x-original-")]
+    assert not [name for name, _ in sent if folded(name).startswith((b"x-original-", b"x-real-ip"))]
 
 
 @given(any_fields, st.booleans(), st.booleans())
@@ -141,13 +141,25 @@ def test_the_client_certificate_is_the_one_that_was_verified(
     assert told == ([b"MIJERVI="] if certified else [])
 
 
-@given(any_fields)
-def test_a_trusted_proxy_is_believed_about_the_way_and_about_nothing_else(fields: Fields) -> None:
-    sent = cross(fields, trusted=True)
+@given(any_fields, st.booleans())
+def test_of_a_trusted_proxy_other_words_about_the_way_cross_by_their_exact_names(
+    fields: Fields, with_forwarded: bool
+) -> None:
+    forwarded = b"for=192.0.2.7;proto=http" if with_forwarded else b""
+    sent = cross(fields, trusted=True, forwarded=forwarded, forwarded_host=b"b")
     assert [value for name, value in sent if folded(name).startswith(b"ms-aspnetcore")] == [TOKEN]
-    said = [(n, v) for n, v in fields if n.lower() == b"x-forwarded-for"]
-    got = [(n, v) for n, v in sent if folded(n) == b"x-forwarded-for"]
-    assert got == (said or [(b"X-Forwarded-For", b"192.0.2.7")])
+    anew = [
+        (b"X-Forwarded-For", b"192.0.2.7"),
+        (b"X-Forwarded-Proto", b"http"),
+        (b"X-Forwarded-Host", b"b"),
+        *([(b"Forwarded", forwarded + b';host="b"')] if with_forwarded else []),
+    ]
+    names = {name.lower() for name, _ in anew} | {b"forwarded"}
+    way = (b"x-forwarded", b"x-original-", b"x-real-ip")
+    assert [pair for pair in sent if folded(pair[0]) in names] == anew
+    others = [pair for pair in fields if pair[0].lower().startswith(way) and pair[0].lower() not in names]
+    exact = [pair for pair in others if folded(pair[0]) == pair[0].lower()]
+    assert [pair for pair in sent if folded(pair[0]).startswith(way) and pair not in anew] == exact
 
 
 @given(any_fields)
@@ -164,7 +176,7 @@ def test_hop_by_hop_fields_end_here_and_end_to_end_fields_go_on(fields: Fields) 
     named = {folded(option) for option in connection_tokens(fields)}
     for name, _ in fields:
         if folded(name) in named and folded(name).startswith(b"x") and folded(name) not in OURS:
-            assert (folded(name) not in names) or folded(name).startswith((b"x-forwarded", b"x-original-"))
+            assert folded(name) not in names
 
 
 private_fields = st.tuples(tokens.map(lambda name: b"zz-" + name), values)

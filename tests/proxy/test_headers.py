@@ -9,6 +9,7 @@ from proxy.headers import (
     Fields,
     connection_tokens,
     expects_continue,
+    forwarded_element,
     forwarded_for,
     request_fields,
     request_id_of,
@@ -141,25 +142,47 @@ def test_via_is_added_after_those_before_us() -> None:
     ]
 
 
-def test_a_trusted_proxy_speaks_for_its_client() -> None:
-    said = [
-        HOST,
-        (b"X-Forwarded-For", b"198.51.100.1"),
-        (b"X-Forwarded-Proto", b"http"),
-        (b"Forwarded", b"for=198.51.100.1"),
-        (b"X-Original-URL", b"/o"),
-    ]
-    assert cross(said, trusted=True) == [*said, OWN[2], OWN[3], OWN[4]]
-    assert cross(said) == [HOST, *OWN]
+WAY = [
+    (b"X-Forwarded-For", b"198.51.100.1"),
+    (b"X-Forwarded-Proto", b"http"),
+    (b"Forwarded", b"for=198.51.100.1"),
+    (b"X-Forwarded-Prefix", b"/shop"),
+    (b"X-Original-URL", b"/o"),
+    (b"X-Real-IP", b"198.51.100.1"),
+]
+
+
+def test_what_a_trusted_proxy_says_of_its_client_is_said_anew_and_the_rest_crosses() -> None:
+    assert cross([HOST, *WAY], trusted=True) == [HOST, *WAY[3:], *OWN]
+    assert cross([HOST, *WAY]) == [HOST, *OWN]
 
 
 def test_a_trusted_proxy_is_not_believed_by_a_look_alike() -> None:
-    assert cross([HOST, (b"X_Forwarded_For", b"evil")], trusted=True) == [HOST, *OWN]
+    fields = [HOST, (b"X_Forwarded_Prefix", b"evil"), (b"X_Real_IP", b"evil")]
+    assert cross(fields, trusted=True) == [HOST, *OWN]
 
 
 def test_connection_cannot_take_off_what_a_trusted_proxy_said() -> None:
-    fields = [HOST, (b"Connection", b"X-Forwarded-For"), (b"X-Forwarded-For", b"198.51.100.1")]
-    assert (b"X-Forwarded-For", b"198.51.100.1") in cross(fields, trusted=True)
+    fields = [HOST, (b"Connection", b"X-Forwarded-Prefix, X-Real-IP"), *WAY]
+    assert cross(fields, trusted=True) == [HOST, *WAY[3:], *OWN]
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "with_port", "element"),
+    [
+        ("192.0.2.1", 40000, False, b"for=192.0.2.1;proto=https"),
+        ("192.0.2.1", 40000, True, b'for="192.0.2.1:40000";proto=https'),
+        ("2001:db8::1", 40000, False, b'for="[2001:db8::1]";proto=https'),
+        ("2001:db8::1", 40000, True, b'for="[2001:db8::1]:40000";proto=https'),
+        ("", 0, False, b"for=unknown;proto=https"),
+    ],
+)
+def test_forwarded_is_written_by_the_grammar(
+    address: str, port: int, with_port: bool, element: bytes
+) -> None:
+    made = forwarded_element(Caller(address, port, "https"), with_port)
+    assert made == element
+    assert (b"Forwarded", element + b';host="shop.example"') in cross([HOST], forwarded=made)
 
 
 @pytest.mark.parametrize(
@@ -176,6 +199,7 @@ def test_addresses(address: str, plain: bytes, with_port: bytes) -> None:
     caller = Caller(address, 40000, "http")
     assert forwarded_for(caller, with_port=False) == plain
     assert forwarded_for(caller, with_port=True) == with_port
+    assert forwarded_for(Caller(address, 0, "http"), with_port=True) == plain  # nobody has told of one
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ run_directory = "run"
 user    = ""
 drain_limit = 30
 trusted_proxies = []
+trusted_fields = "auto"
 max_request_body = "30MiB"
 max_header_bytes = "64KiB"
 header_timeout = 30
@@ -46,6 +47,7 @@ keep_alive_timeout = 75
 access_log = "logs/access.log"
 quick_lane = true
 forwarded_for_port = false
+forwarded = false
 via = ""
 reload_on_change = false
 

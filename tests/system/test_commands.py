@@ -301,12 +301,6 @@ def test_an_app_runs_as_the_user_it_is_given(folder: Path) -> None:
         assert run.get("/facts").json()["uid"] == pwd.getpwnam(user).pw_uid
 
 
-def test_settings_that_come_later_are_refused_and_not_ignored(folder: Path) -> None:
-    said = refused(folder, front(trusted_proxies=["192.0.2.0/24"]) + app(), status=2)
-    assert "front.trusted_proxies" in said
-    assert "not yet supported" in said
-
-
 def test_version_and_usage() -> None:
     portico = str(myself().bin / "portico")
     usage = subprocess.run([portico, "no-such-word"], capture_output=True, text=True, cwd=CHECKOUT)

@@ -1,0 +1,119 @@
+"""Who a request comes from: the peer of its connection, or whom a trusted proxy speaks for.
+
+What a proxy says is taken apart and said anew: nothing it sent about the way crosses as it was written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+from proxy.forwarded import Said, origin_of, plain_address, said_of
+from proxy.headers import Caller, caller_lines, forwarded_element
+from proxy.peer import Request
+from supervisor_conf.settings import FrontSettings
+
+#: In `trusted_proxies`: whoever speaks to us over a Unix socket.
+UNIX = "unix"
+#: Answers remembered, and the longest question that is.
+MEMORY = 1024
+LONGEST_REMEMBERED = 512
+
+_MAPPED = IPv6Network("::ffff:0:0/96")
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """`lines` are what the app is told of `caller`, as they are written, and `forwarded` likewise (b"" if it is not
+    told in that way); `host`: what the visitor asked for where a trusted proxy says so, else b""."""
+
+    caller: Caller
+    lines: bytes
+    forwarded: bytes = b""
+    host: bytes = b""
+
+
+class Networks:
+    """The proxies that are believed."""
+
+    def __init__(self, networks: Iterable[str]) -> None:
+        self._v4: list[IPv4Network] = []
+        self._v6: list[IPv6Network] = []
+        self._unix = False
+        for text in networks:
+            if text == UNIX:
+                self._unix = True
+                continue
+            network = ip_network(text)
+            if isinstance(network, IPv4Network):
+                self._v4.append(network)
+            elif network.subnet_of(_MAPPED):
+                # Addresses are compared as IPv4 where they are.
+                v4 = int(network.network_address) & 0xFFFFFFFF
+                self._v4.append(IPv4Network((v4, network.prefixlen - 96)))
+            else:
+                self._v6.append(network)
+
+    def __bool__(self) -> bool:
+        return bool(self._v4 or self._v6 or self._unix)
+
+    def include(self, address: str) -> bool:
+        """`address`: of IPv4 or IPv6; "" is the peer of a Unix socket."""
+        if not address:
+            return self._unix
+        plain = plain_address(address)
+        if not plain:
+            return False
+        found = ip_address(plain)
+        return any(found in network for network in (self._v4 if found.version == 4 else self._v6))
+
+
+class Trust:
+    """`[front] trusted_proxies`, for one worker."""
+
+    def __init__(self, front: FrontSettings) -> None:
+        self._networks = Networks(front.trusted_proxies)
+        self._x_forwarded = front.trusted_fields != "forwarded"
+        self._forwarded = front.trusted_fields != "x-forwarded"
+        self._with_port = front.forwarded_for_port
+        self._sends_forwarded = front.forwarded
+        self._memory: dict[tuple[Caller, Said], Visitor] = {}
+
+    def __bool__(self) -> bool:
+        """Whether anybody is trusted."""
+        return bool(self._networks)
+
+    def includes(self, peer: Caller) -> bool:
+        """Whether this peer speaks for others."""
+        return bool(self._networks) and self._networks.include(peer.address)
+
+    def direct(self, peer: Caller) -> Visitor:
+        """The peer itself."""
+        return self._visitor(peer, b"")
+
+    def spoken_for(self, peer: Caller, request: Request) -> Visitor:
+        """Whom a trusted `peer` sends this request for; the peer itself if it does not tell."""
+        said = said_of(request.fields)
+        visitor = self._memory.get((peer, said))
+        if visitor is None:
+            visitor = self._resolve(peer, said)
+            if sum(len(value) for _, value in said) <= LONGEST_REMEMBERED:
+                if len(self._memory) >= MEMORY:
+                    self._memory.clear()
+                self._memory[peer, said] = visitor
+        return visitor
+
+    def _resolve(self, peer: Caller, said: Said) -> Visitor:
+        origin = origin_of(
+            said, self._networks.include, x_forwarded=self._x_forwarded, forwarded=self._forwarded
+        )
+        caller = dataclasses.replace(peer, scheme=origin.scheme or peer.scheme)
+        if origin.address:
+            caller = dataclasses.replace(caller, address=origin.address, port=origin.port)
+        return self._visitor(caller, origin.host)
+
+    def _visitor(self, caller: Caller, host: bytes) -> Visitor:
+        forwarded = forwarded_element(caller, self._with_port) if self._sends_forwarded else b""
+        return Visitor(caller, caller_lines(caller, self._with_port), forwarded, host)
