@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 STRICT = ("tests/proxy/test_strict.py", "tests/proxy/test_corpus.py", "tests/properties/test_heads.py")
 FIELDS = ("tests/proxy/test_headers.py", "tests/proxy/test_corpus.py", "tests/properties/test_crossing.py")
+TRUST = ("tests/properties/test_trusted_proxies.py",)
 BODY = ("tests/properties/test_chunked.py", "tests/properties/test_exchanges.py")
 PEER = ("tests/proxy/test_peer.py", "tests/properties/test_exchanges.py")
 RETRY = ("tests/properties/test_retries.py", "tests/properties/test_forwarding_in_any_order.py")
@@ -70,6 +71,21 @@ FAULTS = (
           "the token comes in a trailer", FIELDS),
     Fault("proxy/headers.py", '_SPEAKS_HTTP = re.compile(rb"(?:h2c?|', '_SPEAKS_HTTP = re.compile(rb"(?:h2|',
           "h2c: a tunnel for requests that nobody looks at", FIELDS),
+    # forwarded.py, trust.py
+    Fault("proxy/forwarded.py", "        if not (hop.address and trusts(hop.address)):", "        if not hop.address:",
+          "a visitor behind a trusted proxy says what its address is", TRUST),
+    Fault("proxy/forwarded.py", "        if _ELEMENT.fullmatch(value, comma + 1, end):", "        if True:",
+          "a quoted comma cuts an element", TRUST),
+    Fault("proxy/forwarded.py", "    if len(said) < len(pairs):", "    if False:",
+          "of a parameter that is there twice the last is believed", TRUST),
+    Fault("proxy/forwarded.py", "    members = value.rsplit(b\",\", MAX_HOPS)[-MAX_HOPS:]", "    members = value.split(b\",\")[:MAX_HOPS]",
+          "an endless list is followed to its end", TRUST),
+    Fault("proxy/forwarded.py", "        _scheme(schemes[min(depth, len(schemes)) - 1])", "        _scheme(schemes[-1])",
+          "a visitor says that it came by https", TRUST),
+    Fault("proxy/trust.py", "        visitor = self._memory.get((peer, said))", "        visitor = self._memory.get((peer, said[:1]))",
+          "one visitor is taken for another one of the same proxy", TRUST),
+    Fault("proxy/head.py", "crossing = partial(crossing_of_request, trusted=trusted)", "crossing = partial(crossing_of_request, trusted=True)",
+          "an untrusted peer's X-Forwarded-Prefix crosses in the quick lane", TRUST),
     # body.py
     Fault("proxy/body.py", '(?P<size>[0-9A-Fa-f]{1,16}+)(?:" + _EXTENSION', '(?P<size>[0-9A-Fa-f]{1,16}+)[ \\t]*(?:" + _EXTENSION',
           "blanks after a chunk's size", BODY),

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import pytest
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 
@@ -261,7 +262,12 @@ def heads_at_the_app(head: bytes, quick_lane: bool, front_keys: dict[str, object
         front.settle()
 
 
+PREFIXED = b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Prefix: /shop\r\nX-Real-IP: 192.0.2.1\r\n\r\n"
+
+
 @given(told_heads(), st.booleans(), st.booleans())
+@example(PREFIXED, False, False)
+@example(PREFIXED, True, False)
 def test_the_app_is_told_the_same_with_and_without_the_quick_lane(
     head: bytes, trusted: bool, with_forwarded: bool
 ) -> None:
@@ -294,6 +300,59 @@ def test_the_visitor_is_who_every_part_of_us_sees() -> None:
         assert (line.client, line.id) == ("192.0.2.1", "of-the-proxy")
         visitor.close()
         front.settle()
+
+
+def test_what_is_remembered_of_one_visitor_is_not_told_of_another() -> None:
+    trusting = trust()
+    told = [
+        b"X-Forwarded-For: 192.0.2.1\r\n",
+        b"X-Forwarded-For: 192.0.2.2\r\n",
+        b"X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\n",
+        b"X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Host: b\r\n",
+        b"",
+    ]
+    seen = []
+    for lines in told * 2:
+        request = read_request(b"GET / HTTP/1.1\r\nHost: a\r\n%b\r\n" % lines, LIMITS)
+        visitor = trusting.spoken_for(PEER, request)
+        seen.append((visitor.caller.address, visitor.caller.scheme, visitor.host))
+    assert seen[:5] == seen[5:]
+    assert seen[:5] == [
+        ("192.0.2.1", "http", b""),
+        ("192.0.2.2", "http", b""),
+        ("192.0.2.1", "https", b""),
+        ("192.0.2.1", "http", b"b"),
+        ("10.0.0.9", "http", b""),
+    ]
+    other = Caller("10.0.0.8", 5000, "http")
+    assert (
+        trusting.spoken_for(other, read_request(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", LIMITS)).caller == other
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "origin"),
+    [
+        (b'for=192.0.2.1;note="a, for=198.51.100.1"', Origin("192.0.2.1")),
+        (b'for=198.51.100.1, for=192.0.2.1;note="\\", for=198.51.100.2;x=\\""', Origin("192.0.2.1")),
+        (b'FOR="\\192.0.2.1" ; proto=HTTPS', Origin("192.0.2.1", 0, "https")),
+        (b'for="[2001:db8::1]:_hid"', Origin("2001:db8::1")),
+        (b'for="192.0.2.1:_hid"', Origin("192.0.2.1")),
+        (b"proto=https;host=b", Origin("", 0, "https", b"b")),
+        (b'for=192.0.2.1;proto=ftp;host="a/b"', Origin("192.0.2.1")),
+        (b";;for=192.0.2.1;;", Origin("192.0.2.1")),
+        (b"for=192.0.2.1;for=198.51.100.1", Origin()),
+        (b"for=192.0.2.1;proto=http;proto=https", Origin()),
+        (b"for=192.0.2.1:80", Origin()),  # a colon belongs into quotes
+        (b"for=2001:db8::1", Origin()),
+        (b'for="2001:db8::1"', Origin()),
+        (b"for=", Origin()),
+        (b"for = 192.0.2.1", Origin()),
+        (b'for="192.0.2.1', Origin()),
+    ],
+)
+def test_forwarded_by_its_grammar(value: bytes, origin: Origin) -> None:
+    assert origin_of(((b"forwarded", value),), trusts) == origin
 
 
 def test_networks() -> None:
