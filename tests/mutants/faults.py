@@ -19,6 +19,7 @@ DUPLEX = (
 TUNNEL = ("tests/properties/test_tunnels.py",)
 STREAMS = ("tests/proxy/test_streams.py",)
 BACKEND = ("tests/proxy/test_backend.py", "tests/properties/test_retries.py")
+MODULES = ("tests/proxy/test_pipeline.py", "tests/properties/test_editable_heads.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,4 +197,21 @@ FAULTS = (
           "a generation is drained while a request runs", BACKEND),
     Fault("proxy/backend.py", "        if not self._waiting:\n            self._ask()", "        self._ask()",
           "the keeper is asked once a request", BACKEND),
+    # modules
+    Fault("proxy/pipeline.py", "            raise _failed(f\"the module {name} failed\") from error", "            return None",
+          "a request gets past a module that failed", MODULES),
+    Fault("proxy/pipeline.py", '        raise _failed(f"{type(answer).__name__} is no answer")', "        continue",
+          "a module that answers nonsense lets the request through", MODULES),
+    Fault("proxy/pipeline.py", "visit.responders = [*chain.responses, *visit.responders]", "visit.responders = [*visit.responders, *chain.responses]",
+          "answers pass the modules in the wrong order", MODULES),
+    Fault("proxy/editable.py", "        if self._shared:\n            self.fields", "        if False:\n            self.fields",
+          "what a module says of one request is said of all that look alike", MODULES),
+    Fault("proxy/editable.py", "            self.lines = b\"\"", "            pass", "a field that a module removed still crosses", MODULES),
+    Fault("proxy/editable.py", "    if not may_be_changed(field[0]):", "    if False:", "a module frames the message", MODULES),
+    Fault("proxy/editable.py", "    if not _VALUE.fullmatch(field[1]):", "    if False:", "a module's value ends its line", MODULES),
+    Fault("proxy/answering.py", "    exchange.keep_alive = exchange.keep_alive and exchange.body.done\n", "",
+          "the rest of a body is read as the next request", MODULES),
+    Fault("proxy/held_body.py", "    request.framing, request.length = Framing.LENGTH, len(data)", "    pass",
+          "a body that was read goes on in a framing that it no longer has", MODULES),
+    Fault("proxy/held_body.py", "            if len(held) > limit:", "            if False:", "a module holds a body without end", MODULES),
 )  # fmt: skip
