@@ -1,6 +1,6 @@
 """What can happen to an app. The law hears of it as one of these values, and of nothing else.
 
-`slot` is a place for one process of the app (0 with `processes = 1`); `generation` is the number that the
+`slot` is where one process of the app stands (`supervisor_conf/slots.py`); `generation` is the number that the
 plugin gave to what runs there. An asker is whoever waits for the app, a worker or an operator, as a number.
 """
 
@@ -177,10 +177,12 @@ class Lifted:
 
 @dataclass(frozen=True, slots=True)
 class Recycle:
-    """Replace these generations, none: all of now. `why`: a few words for the log."""
+    """Replace these generations, none: all of now. `why`: a few words for the log. `useless`: nobody can use them any
+    more, so they do not wait for their successors."""
 
     why: str
     generations: tuple[int, ...] = ()
+    useless: bool = False
 
 
 @dataclass(frozen=True, slots=True)

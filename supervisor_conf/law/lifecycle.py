@@ -30,6 +30,7 @@ from supervisor_conf.law.journey import Failure, Journey, StartStep
 from supervisor_conf.law.past import STARTS_REMEMBERED, Past
 from supervisor_conf.law.rapidfail import RapidFails
 from supervisor_conf.law.rows import TRANSITIONS, Cause, Row, Rules
+from supervisor_conf.slots import place_of, slots_of
 
 START_ATTEMPTS: Final = 2
 """As ANCM: one bad port or one unlucky moment is forgiven, each attempt with the whole startup time limit."""
@@ -75,9 +76,8 @@ class Lifecycle:
     # What can be seen from outside
 
     def change(self, rules: Rules) -> None:
-        """Other rules from now on, for as many processes. What waits for a date keeps it."""
-        if rules.processes != self.rules.processes:
-            raise ValueError(f"{rules.app}: the number of processes cannot change")
+        """Other rules from now on; what follows from them is done with the next event. What waits for a date keeps
+        it."""
         self.rules = rules
         self._fails.limit = rules.rapid_fails_per_minute
 
@@ -144,6 +144,7 @@ class Lifecycle:
         self._out = []
         self._react(event, now)
         self._close_breaker(now)
+        self._retire_surplus(now)
         self._retire_without_overlap(now)
         self._start_what_is_wanted(now)
         self._end_recycle()
@@ -176,7 +177,7 @@ class Lifecycle:
             case events.Lifted(hold):
                 self._lifted(hold)
             case events.Recycle():
-                self._recycle(event)
+                self._recycle(event, now)
             case events.Idle():
                 self._idle(now)
             case events.Unwell(generation, summary):
@@ -451,7 +452,7 @@ class Lifecycle:
 
     def _free_slot(self, place: int) -> int | None:
         taken = {row.slot for row in self.rows}
-        slots = (place, place + self.rules.processes) if self.rules.overlap else (place,)
+        slots = slots_of(place) if self.rules.overlap else slots_of(place)[:1]
         return next((slot for slot in slots if slot not in taken), None)
 
     def _start(self, slot: int, now: float, attempt: int) -> None:
@@ -462,8 +463,7 @@ class Lifecycle:
 
     def _new_row(self, slot: int, now: float, attempt: int, because: Cause = Cause.WANTED) -> Row:
         limit = max(self.rules.startup_time_limit, SHORTEST_START)
-        place = slot % self.rules.processes
-        row = Row(slot, place, Journey(self.rules.app, now, attempt), start_due=now + limit)
+        row = Row(slot, place_of(slot), Journey(self.rules.app, now, attempt), start_due=now + limit)
         self.rows.append(row)
         self._out.append(commands.Moved(slot, 0, State.STOPPED, State.STARTING, because, 0.0))
         self._publish()
@@ -490,6 +490,7 @@ class Lifecycle:
             not row.failure.final
             and row.journey.attempt < START_ATTEMPTS
             and self._may_start
+            and not self._is_surplus(row)
             and bool(self._askers or self.rules.eager or self.recycling or self.state is State.READY)
         )
         self._out.append(commands.Record(told, crash=False, again=again))
@@ -531,19 +532,39 @@ class Lifecycle:
     # ---------------------------------------------------------------------------------------------------
     # Recycling: whoever is obsolete is replaced, one at a time, the new one first
 
-    def _recycle(self, event: events.Recycle) -> None:
-        for row in self.rows:
+    def _recycle(self, event: events.Recycle, now: float) -> None:
+        for row in list(self.rows):
             named = not event.generations or row.generation in event.generations
             if named and row.generation and row.state in (State.STARTING, State.READY):
                 row.obsolete = row.obsolete or event.why
                 self.recycling = True
+                if event.useless:
+                    self._wanted_anyway = self._may_start
+                    self._stop(row, now)
 
     def _next_obsolete(self) -> Row | None:
         """The row that is replaced next: when nothing is being started, and nobody has a second one beside it."""
         crowded = len({row.place for row in self.rows}) < len(self.rows)
         if crowded or any(row.state is State.STARTING for row in self.rows):
             return None
-        return next((row for row in self.rows if row.obsolete and row.state is State.READY), None)
+        return next(
+            (
+                row
+                for row in self.rows
+                if row.obsolete and row.state is State.READY and not self._is_surplus(row)
+            ),
+            None,
+        )
+
+    def _is_surplus(self, row: Row) -> bool:
+        """`processes` was more when it was started: its place is there no more."""
+        return row.place >= self.rules.processes
+
+    def _retire_surplus(self, now: float) -> None:
+        """They go when somebody who stays is ready: until then they are better than nobody."""
+        if any(row.state is State.READY and not self._is_surplus(row) for row in self.rows):
+            for row in [row for row in self.rows if self._is_surplus(row)]:
+                self._stop(row, now)
 
     def _retire_without_overlap(self, now: float) -> None:
         """`overlap = false`: the old one goes first, and requests wait."""

@@ -3,6 +3,7 @@ that may be killed between any two of them."""
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 from typing import Any
 
@@ -25,6 +26,7 @@ from supervisor_conf.law.events import EndStage, Hold
 from supervisor_conf.law.lifecycle import Lifecycle
 from supervisor_conf.law.past import read_past
 from supervisor_conf.law.rows import Cause, Rules
+from supervisor_conf.slots import place_of, slots_of
 
 
 class LifecycleMachine(RuleBasedStateMachine):
@@ -65,9 +67,6 @@ class LifecycleMachine(RuleBasedStateMachine):
         lately = [moment for moment in self.failures if moment > self.now - 60.0]
         return not self.held and self.ending is None and len(lately) <= self.rules.rapid_fails_per_minute
 
-    def place(self, slot: int) -> int:
-        return slot % self.processes
-
     # ---- the one door to the law: every command is judged here
 
     def tell(self, event: events.Event) -> None:
@@ -77,10 +76,10 @@ class LifecycleMachine(RuleBasedStateMachine):
                     assert self.may_start, f"started under {self.law.holds}, {self.law.ending}"
                     assert slot not in self.starting, "two starts of one slot at once"
                     assert slot not in self.alive.values(), "a slot was started while its process lives"
-                    assert 0 <= slot < 2 * self.processes
+                    assert 0 <= place_of(slot) < self.processes
                     if not self.rules.overlap:
-                        beside = {self.place(one) for one in (*self.alive.values(), *self.starting)}
-                        assert self.place(slot) not in beside, "two at once where one must be alone"
+                        beside = {place_of(one) for one in (*self.alive.values(), *self.starting)}
+                        assert place_of(slot) not in beside, "two at once where one must be alone"
                     self.starting.add(slot)
                 case commands.Release(askers):
                     assert self.routes, "released without a route"
@@ -92,7 +91,7 @@ class LifecycleMachine(RuleBasedStateMachine):
                     if crash or not again:
                         self.failures.append(self.now)
                 case commands.Moved(slot, generation, because=Cause.RECYCLED) if self.rules.overlap:
-                    better = [row.generation for row in self.law.rows if row.place == self.place(slot)]
+                    better = [row.generation for row in self.law.rows if row.place == place_of(slot)]
                     assert max(better) > generation, "withdrawn before its successor was there"
                 case commands.Promote(slot, generation):
                     assert self.alive[generation] == slot
@@ -182,6 +181,26 @@ class LifecycleMachine(RuleBasedStateMachine):
         some = data.draw(st.sets(st.sampled_from(sorted(self.alive)))) if self.alive else set()
         self.tell(events.Recycle("app recycle", tuple(sorted(some))))
 
+    @rule(data=st.data())
+    def recycle_what_nobody_can_use(self, data: st.DataObject) -> None:
+        useless = data.draw(st.sets(st.sampled_from(sorted(self.alive)), min_size=1)) if self.alive else set()
+        if useless:
+            self.tell(events.Recycle("another path", tuple(sorted(useless)), useless=True))
+            assert not useless & set(self.routes)
+
+    @rule(
+        processes=st.integers(1, 3),
+        overlap=st.booleans(),
+        eager=st.booleans(),
+        rapid_fails_per_minute=st.sampled_from([0, 1, 3, 10]),
+    )
+    def other_rules(self, processes: int, **rules: Any) -> None:
+        """A reload: as the keeper does, failures are forgotten."""
+        self.processes = processes
+        self.rules = dataclasses.replace(self.rules, processes=processes, **rules)
+        self.law.change(self.rules)
+        self.lift(Hold.FAILED)
+
     @rule()
     def idle(self) -> None:
         self.tell(events.Idle())
@@ -219,9 +238,9 @@ class LifecycleMachine(RuleBasedStateMachine):
 
     @rule(target=running, data=st.data())
     def supervisorctl_start(self, data: st.DataObject) -> object:
-        busy = {self.place(slot) for slot in self.alive.values()}
-        slots = range((1 + self.rules.overlap) * self.processes)
-        free = [slot for slot in slots if self.place(slot) not in busy and slot not in self.starting]
+        busy = {place_of(slot) for slot in self.alive.values()}
+        slots = [slot for place in range(self.processes) for slot in slots_of(place)[: 1 + self.rules.overlap]]
+        free = [slot for slot in slots if place_of(slot) not in busy and slot not in self.starting]
         if not free:
             return multiple()
         self.held.discard(Hold.STOPPED)
@@ -323,7 +342,14 @@ class LifecycleMachine(RuleBasedStateMachine):
             return
         stay = {row.place for row in self.law.rows if not row.leaves}
         delayed = self.law.due is not None
-        assert len(stay) == self.processes or delayed, self.law.rows
+        assert stay >= set(range(self.processes)) or delayed, self.law.rows
+
+    @invariant()
+    def who_has_no_place_any_more_goes_when_another_is_ready(self) -> None:
+        places = range(self.processes)
+        if any(row.state is State.READY and row.place in places for row in self.law.rows):
+            left = [row for row in self.law.rows if row.place not in places]
+            assert all(row.state not in (State.STARTING, State.READY) for row in left)
 
     @invariant()
     def of_two_in_one_place_only_one_is_ready(self) -> None:
@@ -357,6 +383,6 @@ class LifecycleMachine(RuleBasedStateMachine):
 
 
 LifecycleMachine.TestCase.settings = settings(
-    max_examples=120, stateful_step_count=40, deadline=None, derandomize=True
+    max_examples=150, stateful_step_count=40, deadline=None, derandomize=True
 )
 TestLifecycleProperties = LifecycleMachine.TestCase

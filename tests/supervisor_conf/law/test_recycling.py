@@ -191,7 +191,7 @@ def test_an_idle_app_is_stopped_and_the_next_request_starts_it() -> None:
     assert play.law.state is State.STOPPED
     assert play.asked == []
     play.tell(events.Wanted(7))
-    assert play.asked == [0, 1]
+    assert play.asked == [0, 2]
 
 
 def test_one_that_crashes_is_started_again_while_the_others_serve() -> None:
