@@ -43,6 +43,11 @@ KEEPER_PATIENCE = 5.0
 #: Between two tries at a Unix socket whose backlog is full.
 UNIX_BACKLOG_PAUSE = 0.01
 
+_MOVED = Refusal(
+    503, "moved", "The app is moving to another path: the configuration has changed.", retry_after=1
+)
+"""For who waits in a worker that is about to be replaced."""
+
 Address = str | tuple[str, int]
 Send = Callable[[object], bool]
 Connect = Callable[[Route, Deadlines], Stream]
@@ -294,7 +299,7 @@ class AppDesk:
         self._serial = message.serial
         known = {generation.route.generation: generation for generation in self._generations}
         self._generations = []
-        for route in message.routes:
+        for route in self._usable(message.routes):
             generation = known.pop(route.generation, None) or self._begin(route)
             generation.route = route
             self._generations.append(generation)
@@ -308,6 +313,16 @@ class AppDesk:
         elif self._generations:
             while self._waiting:
                 self._waiting.popleft().set(self._least_busy())
+        elif message.path != self.settings.path:
+            self.give_up(_MOVED)
+
+    def _usable(self, routes: tuple[Route, ...]) -> list[Route]:
+        """While an app moves to another path, workers and processes of both paths are about: a request whose path
+        is understood by one belongs to that one, and this worker uses the others never."""
+        for route in routes:
+            if route.path != self.settings.path:
+                self._send(Drained(self.settings.name, route.generation, self._serial))
+        return [route for route in routes if route.path == self.settings.path]
 
     def _begin(self, route: Route) -> Generation:
         """One that was withdrawn and still has requests in flight is the same one, and drained only once."""

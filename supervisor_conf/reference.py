@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 
+from supervisor_conf.changes import Needs, needs_of_app, needs_of_front
 from supervisor_conf.module_table import SHIPPED
 from supervisor_conf.setting_table import APP, FRONT, REQUIRED, Key, Support
 
@@ -18,6 +20,10 @@ bytes or a string such as `"64KiB"`, `"10MiB"`. Paths are relative to the file. 
 of the environment of `portico run` (one that is not set is an error), `${NAME:-default}` has a default, `$$` is a
 dollar. A number may be written as a string, since `${NAME}` gives strings. A key that is not in this list is an error.
 
+«While it runs» is what `app reload` and SIGHUP do with another value ([lifecycle.md](lifecycle.md)): take it over at
+once, replace the workers, replace the processes of the app, each new one first; or refuse it, since only a new start of
+Portico can change it.
+
 Keys marked «later» are read and checked; until their behaviour is there, any value but the default is an error.
 """
 
@@ -28,11 +34,11 @@ def reference() -> str:
         [
             _HEAD,
             "## `[front]`\n",
-            *_rows(FRONT),
+            *_rows(FRONT, needs_of_front),
             "",
             "## `[apps.NAME]`\n",
             _NAMES,
-            *_rows(APP),
+            *_rows(APP, needs_of_app),
             "",
             _MODULES,
             *(line for name, keys in SHIPPED.items() for line in _module(name, keys)),
@@ -56,18 +62,23 @@ file. The other keys are the module's own.
 
 
 def _module(name: str, keys: tuple[Key, ...]) -> list[str]:
-    return [f'### `use = "{name}"`\n', *_rows(keys), ""]
+    return [f'### `use = "{name}"`\n', *_rows(keys, lambda _: Needs.WORKERS), ""]
 
 
-def _rows(keys: tuple[Key, ...]) -> list[str]:
-    rows = ["| key | value | default | meaning |", "|---|---|---|---|"]
-    return rows + [_row(key) for key in keys]
+def _rows(keys: tuple[Key, ...], needs: Callable[[str], Needs]) -> list[str]:
+    rows = ["| key | value | default | meaning | while it runs |", "|---|---|---|---|---|"]
+    return rows + [_row(key, needs(key.name)) for key in keys]
 
 
-def _row(key: Key) -> str:
+def _row(key: Key, needs: Needs) -> str:
     default = "required" if key.default is REQUIRED else f"`{_toml(key.default)}`"
     later = " (later)" if key.support is Support.DEFAULT_ONLY else ""
-    return f"| `{key.name}`{later} | {key.kind.expected} | {default} | {key.text} |"
+    return f"| `{key.name}`{later} | {key.kind.expected} | {default} | {key.text} | {_while_it_runs(needs)} |"
+
+
+def _while_it_runs(needs: Needs) -> str:
+    words = {Needs.RESTART: "refused", Needs.PROCESS: "new processes", Needs.WORKERS: "new workers"}
+    return ", ".join(word for need, word in words.items() if need in needs) or "at once"
 
 
 def _toml(value: object) -> str:

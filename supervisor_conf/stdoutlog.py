@@ -59,15 +59,23 @@ def _files(prefix: str) -> list[Path]:
 class StdoutLog:
     """One file. Raises OSError only when it is made; after that `problem` is told, once, and writing goes on."""
 
-    def __init__(self, path: Path, max_bytes: int, keep: int, problem: Callable[[str], None]) -> None:
-        """`max_bytes` 0: never turned over. `keep`: turned-over parts that stay."""
+    def __init__(
+        self, path: Path, max_bytes: int, keep: int, problem: Callable[[str], None], *, again: bool = False
+    ) -> None:
+        """`max_bytes` 0: never turned over. `keep`: turned-over parts that stay. `again`: the start may have
+        written there before; otherwise a file that is there is somebody else's."""
         self.path = path
         self._max_bytes = max_bytes
         self._keep = keep
         self._problem = problem
         self._told = False
-        self._fd = _create(path)
-        self._size = 0
+        self._fd = open_in_folder(path, _FLAGS, 0o640) if again else _create(path)
+        self._size = os.fstat(self._fd).st_size
+
+    def change(self, max_bytes: int, keep: int) -> None:
+        """Other limits from now on."""
+        self._max_bytes = max_bytes
+        self._keep = keep
 
     def write(self, data: bytes) -> None:
         if self._fd < 0:

@@ -39,6 +39,7 @@ class Route:
     token: str
     guarded: bool = False
     healthy: bool = True
+    path: str = "/"  # of the app, as its process was told
 
     def __repr__(self) -> str:
         where = self.socket or f"{self.host}:{self.port}"
@@ -193,6 +194,7 @@ class AppRoutes:
         0  # seconds in which a start is usually over: for who is not let into the queue; 0: not known
     )
     serial: int = 0  # counts up with every AppRoutes of this app and keeper
+    path: str = "/"  # of the app, as it is now
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +280,7 @@ class Spawned:
     at: float
     asked: bool  # the keeper asked for it (Start); False: `supervisorctl start` did
     handed: bool = False  # `socket` was bound by the plugin and given to the process (`transport = "fd"`)
+    path: str = "/"  # of the app when it was started
 
     def __repr__(self) -> str:
         where = self.socket or f"port={self.port}"
@@ -383,6 +386,13 @@ class NewSettings:
 
     text: str = field(repr=False)  # holds the apps' secrets
     outdated: tuple[tuple[str, int], ...]  # app, the newest generation that was started with older settings
+
+
+@dataclass(frozen=True, slots=True)
+class Outdated:
+    """More of the same reload: apps that have moved to another path, now that every worker knows it."""
+
+    outdated: tuple[tuple[str, int], ...]  # as in NewSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,7 @@ class KeptApp:
         self._ready_told: set[int] = (
             set()
         )  # generations that a «ready» was said of, by this keeper or the last
-        self.routes = AppRoutes(settings.name, State.STOPPED, retry_after=FALLBACK_RETRY)
+        self.routes = AppRoutes(settings.name, State.STOPPED, retry_after=FALLBACK_RETRY, path=settings.path)
         self._house = house
         self._log = log.bind(app=settings.name)
         self.care = Care(settings, self.law, self.generations, self.handle, self._log)
@@ -127,6 +127,7 @@ class KeptApp:
         self.settings = settings
         self.law.change(rules_of(settings, drain_limit))
         self.care.change(settings)
+        self.routes = replace(self.routes, path=settings.path)
         self.handle(events.Lifted(Hold.FAILED))  # the cure may be among them
 
     def change_drain_limit(self, drain_limit: float) -> None:
@@ -134,8 +135,12 @@ class KeptApp:
         self.law.change(rules_of(self.settings, drain_limit))
 
     def outdated(self, newest: int) -> None:
-        """The generations up to this one were started with older settings."""
+        """The generations up to this one were started with older settings. Where the path was another one, no request
+        can be sent there."""
         older = tuple(number for number in self.generations if number <= newest)
+        elsewhere = tuple(n for n in older if self.generations[n].path != self.settings.path)
+        if elsewhere:
+            self.handle(events.Recycle("the app has moved to another path", elsewhere, useless=True))
         if older:
             self.handle(events.Recycle("the configuration has changed", older))
 
@@ -288,6 +293,7 @@ class KeptApp:
             self._refusal(view.refusal),
             retry_after=self.law.past.retry_after,
             serial=self.routes.serial + 1,
+            path=self.settings.path,
         )
         self._house.publish(self.routes)
 
@@ -311,6 +317,7 @@ class KeptApp:
             known.token,
             guarded=route.guarded,
             healthy=route.healthy,
+            path=known.path,
         )
 
     def _sweep(self, generation: Spawned) -> None:

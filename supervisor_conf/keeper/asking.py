@@ -63,7 +63,7 @@ class Asking:
 
     @property
     def _integration_path(self) -> str:
-        return f"{self.app.path.rstrip('/')}/iisintegration"
+        return f"{self.generation.path.rstrip('/')}/iisintegration"  # as the app was told
 
     def _ask(self, method: str, target: str, limit: float, *, token: bool, event: str = "") -> Answer:
         headers = [("Host", self._host), ("Connection", "close"), ("User-Agent", "portico")]

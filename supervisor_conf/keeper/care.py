@@ -60,6 +60,9 @@ class Care:
         self._settings = settings
         self._limits = dict(settings.recycle_after)
         self._wear.clear()
+        for check in self._checks.values():
+            check.kill(block=False)
+        self._checks.clear()
 
     def counted(self, worker: int, counters: Counters) -> None:
         self.use.counted(worker, counters, time.monotonic())

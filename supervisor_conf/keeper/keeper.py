@@ -118,6 +118,9 @@ class Keeper:
                 self._orders.front_recycled(problem)
             case messages.NewSettings(text=text, outdated=outdated):
                 self._change(from_json(text), outdated)
+            case messages.Outdated(outdated=outdated):
+                self._renew(outdated)
+                self._orders.renewing(self._recycling(outdated), more=True)
             case messages.Leave(apps=names):
                 self._leave(names)
             case messages.Reloaded():
@@ -197,8 +200,7 @@ class Keeper:
         self._watch_folders()
         self._share_queues()
         self._renew(outdated)
-        told = {name for name, _ in outdated}
-        self._orders.renewing({name for name, app in self.apps.items() if name in told and app.law.recycling})
+        self._orders.renewing(self._recycling(outdated))
         self._log.info("keeper.new-settings", apps=len(settings.apps))
 
     def _add(self, settings: AppSettings, drain_limit: float) -> None:
@@ -214,6 +216,9 @@ class Keeper:
         """Said again and again, it changes nothing more: what is newer stays."""
         for name, newest in outdated:
             self._with_app(name, lambda app, newest=newest: app.outdated(newest))  # type: ignore[misc]
+
+    def _recycling(self, outdated: tuple[tuple[str, int], ...]) -> set[str]:
+        return {name for name, _ in outdated if name in self.apps and self.apps[name].law.recycling}
 
     def _leave(self, names: tuple[str, ...]) -> None:
         """For good."""

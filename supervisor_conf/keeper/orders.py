@@ -120,7 +120,7 @@ class Orders:
 
     def recycled(self, name: str, refusal: Refusal | None) -> None:
         if name in self._changed:
-            self._changed[name] = "" if refusal is None else _left(name, refusal)
+            self._changed[name] = "" if refusal is None else _left(self._house.apps[name], refusal)
             self._answer_reloads()
         for number, (peer, app) in list(self._renewing.items()):
             if app.settings.name != name:
@@ -129,11 +129,11 @@ class Orders:
             if refusal is None:
                 _end(peer, 0, f"{name}: recycled, {_running(app)}" if _serves(app) else f"{name}: stopped")
             else:
-                _end(peer, 1, _left(name, refusal))
+                _end(peer, 1, _left(app, refusal))
 
-    def renewing(self, names: set[str]) -> None:
-        """A reload has begun to recycle these apps."""
-        self._changed = dict.fromkeys(sorted(names))
+    def renewing(self, names: set[str], *, more: bool = False) -> None:
+        """A reload has begun to recycle these apps. `more`: besides those it has begun with."""
+        self._changed = (self._changed if more else {}) | dict.fromkeys(sorted(names))
 
     def reloaded(self, message: messages.Reloaded) -> None:
         if message.problem:
@@ -307,10 +307,11 @@ class Orders:
         return app
 
 
-def _left(name: str, refusal: Refusal) -> str:
+def _left(app: KeptApp, refusal: Refusal) -> str:
     """A recycle has come to nothing."""
+    name = app.settings.name
     told = words.story(refusal.report) if refusal.report else f"{name}: {refusal.sentence}"
-    return f"{told}\n{name}: what runs was left as it is"
+    return f"{told}\n{name}: what runs was left as it is" if _serves(app) else told
 
 
 def _serves(app: KeptApp) -> bool:

@@ -27,6 +27,7 @@ from supervisor_conf.plugin.output import Sink
 from supervisor_conf.plugin.spawn import ManagedProcess
 from supervisor_conf.plugin.terminal import TerminalSink
 from supervisor_conf.settings import AppSettings
+from supervisor_conf.slots import place_of
 from supervisor_conf.stdoutlog import StdoutLog, log_path, prune
 
 HOST: Final = "127.0.0.1"
@@ -41,14 +42,14 @@ class ManagedApp(ManagedProcess):
     """One process of one app. `current` is its generation while it runs, else None.
 
     `place`: which of the app's processes it is, 0 … `processes` - 1; `seat`: the name of that place in supervisord;
-    `slot`: which of the two slots of the place it was started in last, place or place + `processes`.
+    `slot`: which of the two slots of the place it was started in last (`supervisor_conf/slots.py`).
     """
 
     def __init__(self, context: Context, process: Any, app: AppSettings, slot: int, seat: str = "") -> None:
         super().__init__(context, process)
         self.app = app
         self.slot = slot
-        self.place = slot % app.processes
+        self.place = place_of(slot)
         self.seat = seat or process.config.name
         self.on_end: Callable[[ManagedApp], None] = _nothing
         self.current: messages.Spawned | None = None
@@ -65,9 +66,23 @@ class ManagedApp(ManagedProcess):
         self._minted: messages.Spawned | None = None
 
     def change(self, app: AppSettings) -> None:
-        """New settings: for the next start, and for the patience with a stop. Its processes are as many as before."""
-        self.app = app
+        """New settings: for the next start, for the patience with a stop, and for the log."""
+        before, self.app = self.app, app
         self.process.config.stopwaitsecs = app.shutdown_time_limit
+        if self.current is not None and _log_settings(before) != _log_settings(app):
+            self._change_log(self.current)
+
+    def sit(self, seat: str, name: str) -> None:
+        """Its place has another name, or none: "". `name`: its own from now on."""
+        self.seat = seat
+        self.process.config.name = name
+        self.tell_name()
+
+    def tell_name(self) -> None:
+        """What is remembered of it has its name of now."""
+        if self.current is not None:
+            self.current = dataclasses.replace(self.current, process=self.name)
+            self.context.memory.running[self.process.pid] = self.current
 
     @property
     def has_its_name(self) -> bool:
@@ -181,6 +196,7 @@ class ManagedApp(ManagedProcess):
             at=time.time(),
             asked=self._asked,
             handed=self.app.transport == "fd",
+            path=self.app.path,
         )
 
     def _fresh_port(self) -> int:
@@ -226,7 +242,7 @@ class ManagedApp(ManagedProcess):
         if not self.alive:
             self.on_end(self)
 
-    def _open_log(self, pid: int, started: float) -> tuple[Sink | None, str]:
+    def _open_log(self, pid: int, started: float, *, again: bool = False) -> tuple[Sink | None, str]:
         """Where the output goes, and the path of it. A log that cannot be made is a warning."""
         if self.app.stdout_log == "-":
             terminal = self.context.terminal
@@ -235,12 +251,30 @@ class ManagedApp(ManagedProcess):
             return None, ""
         path = log_path(self.app.stdout_log, started, pid)
         try:
-            sink = StdoutLog(path, self.app.stdout_log_max_bytes, self.app.stdout_log_keep, self._log_problem)
+            limits = self.app.stdout_log_max_bytes, self.app.stdout_log_keep
+            sink = StdoutLog(path, *limits, self._log_problem, again=again)
         except OSError as error:
             self._log_problem(f"{path} cannot be created: {error.strerror}.")
             return None, ""
         self._prune(str(path))
         return sink, str(path)
+
+    def _change_log(self, current: messages.Spawned) -> None:
+        """While it runs: the other end of its pipe is here."""
+        sink, prefix = self.output.sink, self.app.stdout_log
+        if (
+            isinstance(sink, StdoutLog)
+            and prefix
+            and current.log == str(log_path(prefix, current.at, current.pid))
+        ):
+            sink.change(self.app.stdout_log_max_bytes, self.app.stdout_log_keep)
+            return self._prune(current.log)
+        self.output.sink, log = self._open_log(current.pid, current.at, again=True)
+        if sink is not None:
+            sink.close()
+        self.process.config.stdout_logfile = log or None
+        self.current = dataclasses.replace(current, log=log)
+        self.context.memory.running[current.pid] = self.current
 
     def _prune(self, newest: str) -> None:
         """Files of earlier starts beyond `stdout_log_keep`; those of processes that run stay."""
@@ -287,6 +321,10 @@ class ManagedApp(ManagedProcess):
     @property
     def gone(self) -> bool:
         return self.state in STOPPED_STATES
+
+
+def _log_settings(app: AppSettings) -> tuple[str, int, int]:
+    return app.stdout_log, app.stdout_log_max_bytes, app.stdout_log_keep
 
 
 def _nothing(app: ManagedApp) -> None:

@@ -1,4 +1,4 @@
-"""The workers: they alone inherit the listening sockets; replaced one at a time, each new one first.
+"""The workers: they alone inherit the listening sockets; replaced one after the other, each new one first.
 
 A group restart of supervisord stops every worker before it starts any, so that with one long request in flight
 every visitor waits for it. Here the new worker stands beside the old one until it is ready.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import os
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -92,14 +93,18 @@ class _Replacement:
     """One worker's turn."""
 
     name: str  # config name: "0"
-    old: ManagedWorker
+    old: ManagedWorker | None  # None: there is one more than before
     new: ManagedWorker
     deadline: float  # monotonic
-    promoted: bool = False
 
 
 class Recycle:
-    """`app recycle portico-front`: one attempt, from RecycleFront to FrontRecycled.
+    """`app recycle portico-front`, a reload: one attempt, from the order to `done`.
+
+    Workers that are missing are started, then the others replaced one after the other, each new one first; at last
+    those go that are more than supervisord's configuration has. None waits for the drain of another: with open
+    WebSockets each takes `drain_limit`, and one after the other would take that many times as long. It ends when
+    all have ended, so that no worker is left with what was.
 
     `group.processes` is changed from the link's handler, `finish` and the turn only: never while supervisord
     iterates over it in `transition`.
@@ -116,34 +121,44 @@ class Recycle:
         """`manage` wraps a process made here; `done` is called once, with a problem or ""."""
         self._context = context
         self._group = group
-        self._waiting = [worker for worker in workers if worker.state in RUNNING_STATES]
+        self._workers = {one.process.config.name: one for one in workers}
+        self._waiting: deque[tuple[str, ManagedWorker | None]] = deque()
+        self._surplus: list[ManagedWorker] = []
+        self._draining: list[ManagedWorker] = []
         self._manage = manage
         self._done = done
         self._current: _Replacement | None = None
         self.over = False
 
-    def begin(self, now: float) -> None:
+    def begin(self, now: float, *, all_of_them: bool) -> None:
+        """Otherwise only who is missing, or one too many."""
+        configured = [config.name for config in self._group.config.process_configs]
+        self._waiting.extend((name, None) for name in configured if name not in self._workers)
+        if all_of_them:
+            present = [(name, self._workers[name]) for name in configured if name in self._workers]
+            self._waiting.extend(one for one in present if one[1].state in RUNNING_STATES)
+        self._surplus = [
+            worker
+            for name, worker in self._workers.items()
+            if name.isdigit() and name not in configured  # others are draining already
+        ]
         self._next(now)
 
     def ready(self, pid: int, now: float) -> None:
         """The keeper says that this worker accepts and has its routes."""
-        current = self._current
-        if current is None or current.promoted or current.new.process.pid != pid:
-            return
-        self._promote(current)
-        if not current.old.alive:
-            self._drop(current.old)
+        if self._current is not None and self._current.new.process.pid == pid:
+            self._promote(self._current)
             self._next(now)
 
     def tick(self, now: float) -> None:
         current = self._current
-        if current is not None and not current.promoted and now >= current.deadline:
+        if current is not None and now >= current.deadline:
             self._abandon(
                 f"The new worker {current.new.name} was not ready within {READY_LIMIT:.0f} seconds."
             )
 
     def stop(self) -> None:
-        """supervisord goes down: its tiers stop both."""
+        """supervisord goes down: its tiers stop all."""
         self._current = None
         self._finish("Portico is shutting down.")
 
@@ -152,50 +167,60 @@ class Recycle:
     def _next(self, now: float) -> None:
         self._current = None
         if not self._waiting:
-            self._finish("")
+            while self._surplus:
+                self._retire(self._surplus.pop())
+            if not self._draining:
+                self._finish("")
             return
-        old = self._waiting.pop(0)
-        name = old.process.config.name
-        if self._group.processes.get(name) is not old.process:
+        name, old = self._waiting.popleft()
+        if old is not None and self._group.processes.get(name) is not old.process:
             # `supervisorctl update` has removed the group meanwhile.
             self._finish(f"The worker {name} is gone.")
             return
-        new = self._twin(old, f"{name}-new")
+        new = self._make(name, f"{name}-new")
         self._current = _Replacement(name=name, old=old, new=new, deadline=now + READY_LIMIT)
         new.on_end = self._new_ended
         new.process.spawn()
 
-    def _twin(self, old: ManagedWorker, name: str) -> ManagedWorker:
-        stock = next(one for one in self._group.config.process_configs if one.name == old.process.config.name)
+    def _make(self, stock_name: str, name: str) -> ManagedWorker:
+        stock = next(one for one in self._group.config.process_configs if one.name == stock_name)
         config = copy.copy(stock)
         config.name = name
         process = config.make_process(self._group)
         self._group.processes[name] = process
-        twin = self._manage(process)
-        # Until it takes the place of the old one, a failure is an answer and no reason to try again.
-        twin.process.config.autostart = False
-        twin.restarts = False
-        return twin
+        made = self._manage(process)
+        # Until it takes its place, a failure is an answer and no reason to try again.
+        made.process.config.autostart = False
+        made.restarts = False
+        return made
 
     def _promote(self, current: _Replacement) -> None:
-        current.promoted = True
-        processes = self._group.processes
-        old, new = current.old.process, current.new.process
-        draining = f"{current.name}-draining-{old.pid}"
-        processes.pop(new.config.name, None)
-        old.config.name, new.config.name = draining, current.name
-        processes[draining], processes[current.name] = old, new
+        old, new = current.old, current.new.process
+        self._group.processes.pop(new.config.name, None)
+        if old is not None:
+            self._retire(old)
+        new.config.name = current.name
+        self._group.processes[current.name] = new
         current.new.restarts = True
         current.new.on_end = None
         self._context.memory.workers[new.pid] = current.new.name
         self._context.send(messages.WorkerSpawned(process=current.new.name, pid=new.pid))
-        self._context.log.info("worker.replaced", worker=current.new.name, pid=new.pid, old=old.pid)
-        current.old.on_end = self._old_ended
-        current.old.restarts = False
-        if old.get_state() in (ProcessStates.STARTING, ProcessStates.RUNNING):
-            old.stop()
-        elif old.get_state() == ProcessStates.BACKOFF:
-            old.give_up()
+        replaced = None if old is None else old.process.pid
+        self._context.log.info("worker.replaced", worker=current.new.name, pid=new.pid, old=replaced)
+
+    def _retire(self, worker: ManagedWorker) -> None:
+        """It leaves its name, and goes when its requests are over."""
+        process = worker.process
+        self._group.processes.pop(process.config.name, None)
+        process.config.name = f"{process.config.name}-draining-{process.pid}"
+        self._group.processes[process.config.name] = process
+        worker.restarts = False
+        worker.on_end = self._old_ended
+        self._draining.append(worker)
+        if worker.state in (ProcessStates.STARTING, ProcessStates.RUNNING):
+            process.stop()
+        if not worker.alive:
+            self._old_ended(worker)
 
     def _new_ended(self, worker: ManagedWorker) -> None:
         current = self._current
@@ -207,13 +232,15 @@ class Recycle:
 
     def _old_ended(self, worker: ManagedWorker) -> None:
         self._drop(worker)
-        if self._current is not None and worker is self._current.old:
-            self._next(self._context.now())
+        self._draining = [one for one in self._draining if one is not worker]
+        if self._current is None and not (self._waiting or self._surplus or self._draining):
+            self._finish("")
 
     def _abandon(self, problem: str) -> None:
-        """The old one stays; the new one goes."""
+        """Who was there before stays; the new one goes."""
         current, self._current = self._current, None
         assert current is not None
+        self._waiting.clear()
         current.new.on_end = self._drop
         if current.new.alive and current.new.state in (ProcessStates.STARTING, ProcessStates.RUNNING):
             current.new.process.stop()

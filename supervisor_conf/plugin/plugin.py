@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any, Final
 
 from supervisor import events
-from supervisor.states import STOPPED_STATES
 
 from supervisor_conf import logfiles
 from supervisor_conf.control import messages
@@ -24,6 +23,7 @@ from supervisor_conf.plugin.source import Source
 from supervisor_conf.plugin.spawn import ManagedProcess
 from supervisor_conf.plugin.twins import Twins
 from supervisor_conf.settings import AppSettings
+from supervisor_conf.slots import slots_of
 
 KEEPER: Final = "portico-keeper"
 FRONT: Final = "portico-front"
@@ -38,7 +38,7 @@ class Plugin:
         self._apps: dict[str, AppSettings] = {}
         self.settings_changed()
         self._shutdown = Shutdown(context, self.managed)
-        self._twins = Twins(context, self._apps_of, self._manage_beside, self._forget)
+        self._twins = Twins(context, self._apps_of, self._manage_made, self._forget)
         self._recycle: Recycle | None = None
         self._reload = Reload(context, self, source, foreign=foreign)
         self._announced = False
@@ -83,12 +83,12 @@ class Plugin:
 
     def _adopt_group(self, name: str) -> None:
         group = self.context.supervisord.process_groups[name]
-        for slot, process in enumerate(group.processes.values()):
-            made = self._manage(name, process, slot)
+        for process in group.processes.values():
+            made = self._manage(name, process)
             if made is not None:
                 self._managed[id(process)] = made
 
-    def _manage(self, group: str, process: Any, slot: int) -> ManagedProcess | None:
+    def _manage(self, group: str, process: Any) -> ManagedProcess | None:
         if group == KEEPER:
             return ManagedKeeper(self.context, process, self._receive, self._memory_message)
         if group == FRONT:
@@ -97,12 +97,13 @@ class Plugin:
         if app is None:
             return None
         name = process.config.name
-        made = ManagedApp(self.context, process, app, int(name) if name.isdigit() and name != group else slot)
+        place = int(name) if name.isdigit() and name != group else 0
+        made = ManagedApp(self.context, process, app, slots_of(place)[0])
         made.on_end = self._twins.ended
         return made
 
-    def _manage_beside(self, process: Any, named: ManagedApp, slot: int) -> ManagedApp:
-        made = ManagedApp(self.context, process, named.app, slot, named.seat)
+    def _manage_made(self, process: Any, app: AppSettings, slot: int, seat: str) -> ManagedApp:
+        made = ManagedApp(self.context, process, app, slot, seat)
         made.on_end = self._twins.ended
         self._managed[id(process)] = made
         return made
@@ -138,6 +139,14 @@ class Plugin:
         group = self.context.supervisord.process_groups.get(name)
         return [] if group is None else self._apps_of(group)
 
+    def app_changed(self, app: AppSettings) -> None:
+        """Its processes have other settings from now on, and are as many as these say."""
+        for managed in self.apps_called(app.name):
+            managed.change(app)
+        group = self.context.supervisord.process_groups.get(app.name)
+        if group is not None and not self._foreign:
+            self._twins.settle(group, app)
+
     # ----------------------------------------------------------------------------------------------------------
     # What supervisord tells
 
@@ -154,6 +163,9 @@ class Plugin:
         self._adopt_group(event.group)
 
     def _on_group_removed(self, event: Any) -> None:
+        self._forget_absent()
+
+    def _forget_absent(self) -> None:
         present = {
             id(process)
             for group in self.context.supervisord.process_groups.values()
@@ -214,7 +226,7 @@ class Plugin:
             case messages.FrontReady(pid=pid):
                 self._front_ready(pid)
             case messages.RecycleFront():
-                if problem := self.replace_workers():
+                if problem := self.replace_workers(all_of_them=True):
                     self.send(messages.FrontRecycled(problem=problem))
             case messages.Reload(asker=asker):
                 self._reload.ask(asker, "app reload")
@@ -247,8 +259,9 @@ class Plugin:
             for listen, bound in sockets.held().items():
                 self._say(f"Portico serves {sockets.real_url(listen, bound)}")
 
-    def replace_workers(self) -> str:
-        """Each new one first, with the settings as they are now: begun, or the problem in a sentence."""
+    def replace_workers(self, *, all_of_them: bool) -> str:
+        """Each new one first, with the settings as they are now; otherwise only more of them, or fewer, as
+        supervisord's configuration has it: begun, or the problem in a sentence."""
         group = self.context.supervisord.process_groups.get(FRONT)
         if self._recycle is not None or group is None or self._shutdown.stage.value:
             return (
@@ -257,9 +270,8 @@ class Plugin:
                 else "There are no workers to replace."
             )
         workers = [one for one in self.managed() if isinstance(one, ManagedWorker)]
-        workers = [one for one in workers if one.state not in STOPPED_STATES]
         self._recycle = Recycle(self.context, group, workers, self._manage_twin, self._recycled)
-        self._recycle.begin(time.monotonic())
+        self._recycle.begin(time.monotonic(), all_of_them=all_of_them)
         self.context.waker.poke()
         return ""
 
@@ -283,6 +295,7 @@ class Plugin:
 
     def _recycled(self, problem: str) -> None:
         self._recycle = None
+        self._forget_absent()
         self.context.log.info("front.recycled", problem=problem)
         self.send(messages.FrontRecycled(problem=problem))
         self._reload.workers_replaced(problem)

@@ -3,22 +3,25 @@
 The plugin owns the settings, because it outlives everybody who needs them: every new keeper, worker and start of an
 app is given what it holds. One reload at a time:
 
-    read, compare → groups of added apps → NewSettings to the keeper, who recycles what changed
-      → workers replaced, if they have to know → Leave for removed apps → AppGone → groups removed → Reloaded
+    read, compare → groups of added apps, places of more processes → NewSettings to the keeper, who recycles what needs
+    it → workers replaced, if they have to know, more or fewer → Outdated for apps that have moved to another path
+      → Leave for removed apps → AppGone → groups removed → Reloaded
 
-So a worker hears of an app when it is there, and an app goes when no worker knows it.
+So a worker hears of an app when it is there, an app goes when no worker knows it, and between a worker that knows the
+old path and a process that knows the new one nothing is ever sent: either takes routes of its own path alone.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections import deque
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from supervisor.states import SupervisorStates
 
-from supervisor_conf import run_directory
+from supervisor_conf import launch, run_directory
 from supervisor_conf.changes import Changes, compare
 from supervisor_conf.check import DESCRIPTORS_ABOVE
 from supervisor_conf.conffile import (
@@ -28,11 +31,10 @@ from supervisor_conf.conffile import (
     render_supervisord_conf,
 )
 from supervisor_conf.control import messages
-from supervisor_conf.plugin.apps import ManagedApp
 from supervisor_conf.plugin.context import Context
 from supervisor_conf.plugin.descriptors import raise_limit
 from supervisor_conf.plugin.source import Source, Unusable
-from supervisor_conf.settings import Settings, to_json
+from supervisor_conf.settings import AppSettings, Settings, to_json
 
 LOOK_EVERY: Final = 1.0
 """Seconds between two looks at the file with `reload_on_change`. It is read when two looks have seen the same: an
@@ -43,8 +45,8 @@ NOBODY: Final = 0
 
 _NO_FILE: Final = "There is no configuration file to read again: `portico run` was given a command."
 _FOREIGN: Final = (
-    "apps cannot be added or removed in a supervisord that is not Portico's own: its configuration has to name them "
-    "(`portico render --include`), and it has to be started again."
+    "a supervisord that is not Portico's own takes neither more nor fewer apps and processes: its configuration has to "
+    "name them (`portico render --include`), and it has to be started again."
 )
 
 
@@ -52,9 +54,9 @@ class Hands(Protocol):
     """What a reload needs of the plugin."""
 
     def send(self, message: object) -> None: ...
-    def apps_called(self, name: str) -> list[ManagedApp]: ...
+    def app_changed(self, app: AppSettings) -> None: ...
     def settings_changed(self) -> None: ...
-    def replace_workers(self) -> str: ...
+    def replace_workers(self, *, all_of_them: bool) -> str: ...
 
 
 @dataclass(slots=True)
@@ -76,6 +78,8 @@ class Reload:
         self._asked: deque[tuple[int, str]] = deque()
         self._turn: _Turn | None = None
         self._workers_behind = False  # they could not be replaced the last time
+        self._moved: set[str] = set()  # apps that wait for workers who know their new path
+        self._environments = _environments(context.settings)
         self._read = self._seen = source.signature() if source is not None else None
         self._look_at = 0.0
 
@@ -142,20 +146,24 @@ class Reload:
             settings, warnings = self._source.read()
         except Unusable as problem:
             return self._refuse(asker, str(problem))
-        changes = compare(self._context.settings, settings)
+        environments = _environments(settings)
+        touched = [name for name, held in self._environments.items() if environments.get(name, held) != held]
+        changes = compare(self._context.settings, settings, touched)
         if changes.refused:
             return self._refuse(asker, "\n".join(changes.refused))
-        if self._foreign and (changes.added or changes.removed):
-            names = ", ".join((*changes.added, *changes.removed))
+        if self._foreign and (changes.added or changes.removed or changes.counts):
+            names = ", ".join((*changes.added, *changes.removed, *changes.counts))
             return self._refuse(asker, f"{names}: {_FOREIGN}")
         try:
             self._prepare(settings, changes)
         except (OSError, ValueError) as problem:
             return self._refuse(asker, f"The run directory or supervisord would not have it: {problem}")
         self._turn = turn = _Turn(asker, changes, warnings)
+        self._environments = environments
+        self._moved.update(changes.moved)
         self._take_over(settings, changes)
-        if changes.workers or self._workers_behind:
-            self._replace_workers(turn)
+        if changes.workers or self._workers_behind or "workers" in changes.front:
+            self._replace_workers(turn, all_of_them=changes.workers or self._workers_behind)
         else:
             self._leave(turn)
 
@@ -174,14 +182,11 @@ class Reload:
             self._change_groups(changes)
         for app in settings.apps:
             if app.name in changes.changed:
+                self._hands.app_changed(app)
+            if app.name in changes.recycled and app.name not in self._moved:
                 context.memory.outdate(app.name)
-                for managed in self._hands.apps_called(app.name):
-                    managed.change(app)
-        self._hands.send(
-            messages.NewSettings(
-                to_json(context.all_settings), tuple(sorted(context.memory.outdated.items()))
-            )
-        )
+        outdated = tuple(sorted(context.memory.outdated.items()))
+        self._hands.send(messages.NewSettings(to_json(context.all_settings), outdated))
 
     def _prepare(self, settings: Settings, changes: Changes) -> None:
         """What may fail, while nothing is changed yet. Raises OSError, ValueError."""
@@ -208,10 +213,10 @@ class Reload:
                 if (group := supervisord.process_groups.get(config.name)) is not None:
                     group.config = config
 
-    def _replace_workers(self, turn: _Turn) -> None:
+    def _replace_workers(self, turn: _Turn, *, all_of_them: bool) -> None:
         self._workers_behind = True
         turn.replacing = True
-        problem = self._hands.replace_workers()
+        problem = self._hands.replace_workers(all_of_them=all_of_them)
         if problem and self._turn is turn and turn.replacing:
             turn.replacing = False
             self._workers_stayed(turn, problem)
@@ -230,6 +235,12 @@ class Reload:
         self._answer(turn.asker, text, problem=True)
 
     def _leave(self, turn: _Turn) -> None:
+        """Every worker knows the settings of now."""
+        if self._moved:
+            for name in self._moved:
+                self._context.memory.outdate(name)
+            self._moved.clear()
+            self._hands.send(messages.Outdated(tuple(sorted(self._context.memory.outdated.items()))))
         if not turn.changes.removed:
             return self._end(turn)
         memory = self._context.memory
@@ -263,3 +274,16 @@ class Reload:
         self._context.options.logger.info(f"portico: {line}")
         if self._context.terminal is not None:
             self._context.terminal.say(line)
+
+
+def _environments(settings: Settings) -> dict[str, bytes]:
+    """A digest of what the apps' `environment_file`s hold, which may be secrets; of one that cannot be read: none."""
+    found = {}
+    for app in settings.apps:
+        if app.environment_file is not None:
+            try:
+                variables = launch.read_environment_file(str(app.environment_file))
+            except launch.Refused:
+                variables = {}
+            found[app.name] = hashlib.sha256(repr(sorted(variables.items())).encode()).digest()
+    return found

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor_conf.changes import FIXED_APP, FIXED_FRONT, NOT_FOR_WORKERS, Changes, compare
+from supervisor_conf.changes import (
+    NEEDS_OF_APP,
+    NEEDS_OF_FRONT,
+    Changes,
+    Needs,
+    compare,
+    needs_of_app,
+    needs_of_front,
+)
 from supervisor_conf.settings import (
     AppSettings,
     FrontSettings,
@@ -77,8 +85,11 @@ def test_a_key_of_an_app(key: str) -> None:
     )
     assert found.changed == ("shop",)
     assert (found.added, found.removed, found.front) == ((), (), ())
-    assert found.workers == (key not in NOT_FOR_WORKERS)
-    assert bool(found.refused) == (key in FIXED_APP)
+    assert found.workers == (Needs.WORKERS in needs_of_app(key))
+    assert found.recycled == (("shop",) if Needs.PROCESS in needs_of_app(key) else ())
+    assert found.moved == (("shop",) if key == "path" else ())
+    assert found.counts == (("[apps.shop] processes",) if key == "processes" else ())
+    assert not found.refused
 
 
 @pytest.mark.parametrize("key", FRONT_KEYS)
@@ -86,8 +97,10 @@ def test_a_key_of_the_front(key: str) -> None:
     front = dataclasses.replace(START.front, **{key: DIFFERENT})  # type: ignore[arg-type]
     found = compare(START, dataclasses.replace(START, front=front))
     assert found.front == (key,)
-    assert found.workers == (key != "reload_on_change")
-    assert bool(found.refused) == (key in FIXED_FRONT)
+    assert found.workers == (Needs.WORKERS in needs_of_front(key))
+    assert bool(found.refused) == (key in ("listen", "run_directory", "user"))
+    assert found.counts == (("[front] workers",) if key == "workers" else ())
+    assert (found.changed, found.recycled) == ((), ())
     assert all(f"[front] {key} " in sentence for sentence in found.refused)
 
 
@@ -97,4 +110,26 @@ def test_workers_are_not_replaced_for_what_they_are_never_told() -> None:
         name for name in APP_KEYS if getattr(without_secrets(START).apps[0], name) != getattr(SHOP, name)
     }
     assert secret
-    assert secret <= NOT_FOR_WORKERS
+    assert all(needs_of_app(key) == Needs.PROCESS for key in secret)
+
+
+def test_every_key_of_an_app_is_classified_and_nothing_else() -> None:
+    assert set(NEEDS_OF_APP) == set(APP_KEYS)
+    assert set(NEEDS_OF_FRONT) < set(FRONT_KEYS)
+
+
+def test_a_key_that_nobody_has_classified_needs_everything() -> None:
+    assert needs_of_app("of_tomorrow") == Needs.PROCESS | Needs.WORKERS
+    assert needs_of_front("of_tomorrow") == Needs.WORKERS
+
+
+def test_another_content_of_the_environment_file_needs_new_processes() -> None:
+    both = with_apps(app("shop"), app("blog"))
+    found = compare(both, both, ["shop"])
+    assert (found.changed, found.recycled, found.workers) == (("shop",), ("shop",), False)
+    assert compare(both, with_apps(app("blog")), ["shop"]).changed == ()
+
+
+def test_an_app_that_comes_is_not_recycled() -> None:
+    found = compare(with_apps(app("blog")), with_apps(app("shop", path="/shop"), app("blog")))
+    assert (found.added, found.changed, found.recycled, found.moved) == (("shop",), (), (), ())

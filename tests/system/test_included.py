@@ -64,7 +64,10 @@ def test_an_app_is_started_guarded_and_stopped_beside_a_neighbour(tmp_path: Path
         (tmp_path / "portico.toml").write_text(config + app("blog", path="/blog"))
         refused = portico("ctl", "app", "reload", folder=tmp_path)
         assert refused.returncode == 1
-        assert "blog: apps cannot be added" in refused.stderr
+        assert "blog: a supervisord that is not Portico's own" in refused.stderr
+        (tmp_path / "portico.toml").write_text(config + "processes = 2\n")
+        refused = portico("ctl", "app", "reload", folder=tmp_path)
+        assert "[apps.shop] processes: a supervisord" in refused.stderr
         assert get(url, "/").status == 200
     finally:
         host.terminate()

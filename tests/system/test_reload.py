@@ -113,8 +113,7 @@ def test_a_setting_of_the_workers_takes_effect(folder: Path) -> None:
         ("[front\n", "portico.toml"),
         (front() + app(command=LIFE, colour="red"), "colour"),
         (front() + app(command="no-such-program"), "no-such-program"),
-        (front(workers=1) + app(command=LIFE), "[front] workers cannot change"),
-        (front() + app(command=LIFE, processes=2), "[apps.shop] processes cannot change"),
+        (front(user="daemon") + app(command=LIFE), "[front] user cannot change"),
         (front(run_directory="other") + app(command=LIFE), "[front] run_directory cannot change"),
     ],
 )

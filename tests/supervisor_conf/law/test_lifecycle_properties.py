@@ -239,7 +239,9 @@ class LifecycleMachine(RuleBasedStateMachine):
     @rule(target=running, data=st.data())
     def supervisorctl_start(self, data: st.DataObject) -> object:
         busy = {place_of(slot) for slot in self.alive.values()}
-        slots = [slot for place in range(self.processes) for slot in slots_of(place)[: 1 + self.rules.overlap]]
+        slots = [
+            slot for place in range(self.processes) for slot in slots_of(place)[: 1 + self.rules.overlap]
+        ]
         free = [slot for slot in slots if place_of(slot) not in busy and slot not in self.starting]
         if not free:
             return multiple()

@@ -168,19 +168,30 @@ def test_recycling_lets_long_requests_finish_and_nobody_wait(rig: Rig) -> None:
     )
 
 
-def test_recycling_replaces_one_after_the_other(rig: Rig) -> None:
+def test_recycling_begins_one_after_the_other_and_waits_for_no_drain(rig: Rig) -> None:
     rig.start(rig.portico_conf(workers=2))
     rig.be_keeper()
     before = {_worker(rig, "portico-front:0"), _worker(rig, "portico-front:1")}
+    slow = [socket.create_connection(rig.url(), TIMEOUT) for _ in range(2)]
+    for visitor in slow:
+        visitor.sendall(b"GET /slow HTTP/1.1\r\n\r\n")
+    wait_for(lambda: list(rig.run.glob("slow-*")), rig)  # one of the two has one of them, or both
     rig.keeper_now().say(messages.RecycleFront())
+    after = set()
     for name in ("0", "1"):
         spawned = rig.keeper_now().expect(messages.WorkerSpawned, process=f"portico-front:{name}-new")
-        assert len(_names(rig)) == 3
+        assert [one for one in _names(rig) if one.endswith("-new")] == [f"{name}-new"]
         rig.keeper_now().say(messages.FrontReady(pid=spawned.pid))
+        after.add(spawned.pid)
+    wait_for(lambda: {"0", "1"} == {name for name, pid in _names(rig).items() if pid in after}, rig)
+    assert [name for name in _names(rig) if "-draining-" in name]
+    assert not rig.events("front.recycled")
+    (rig.run / "go").touch()
+    for visitor in slow:
+        assert int(visitor.recv(1000).rpartition(b"\r\n")[2]) in before | after
+        visitor.close()
     assert rig.keeper_now().expect(messages.FrontRecycled).problem == ""
-    after = _names(rig)
-    assert after.keys() == {"0", "1"}
-    assert not before & set(after.values())
+    assert set(_names(rig).values()) == after
 
 
 def test_a_new_worker_that_fails_leaves_the_old_one(rig: Rig) -> None:

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 HERE = Path.cwd()
 ASKED = []
 EATEN = []
+BASE = os.environ.get("ASPNETCORE_APPL_PATH")
 
 
 def says(name):
@@ -36,7 +37,7 @@ class Handler(BaseHTTPRequestHandler):
         elif path == "/health":
             sick = says("sick")
             status = 500 if sick is not None and sick in ("", str(os.getpid())) else 200
-        body = json.dumps({"pid": os.getpid(), "asked": ASKED[:5]}).encode()
+        body = json.dumps({"pid": os.getpid(), "asked": ASKED[:5], "base": BASE}).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
