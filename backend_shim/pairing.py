@@ -18,18 +18,26 @@ SOCKET_VARIABLE = "PORTICO_SOCKET"
 LISTEN_FDS_VARIABLE = "LISTEN_FDS"
 LISTEN_PID_VARIABLE = "LISTEN_PID"
 PID_VARIABLE = "PORTICO_PID"
+SCHEMES_VARIABLE = "PORTICO_AUTHENTICATION"  # how the front finds out who asks; empty where it does not
 TAKEN_VARIABLE = "PORTICO_SHIM_TAKEN"  # set by the process whose server took the address: its pid
 
 # Header names in the spelling of `spelled`. Whatever else begins with the prefix is nothing an app should see.
 HEADER_PREFIX = "ms-aspnetcore"
 TOKEN_HEADER = "ms-aspnetcore-token"
 EVENT_HEADER = "ms-aspnetcore-event"
+IDENTITY_HEADER = "ms-aspnetcore-identity"
+REQUEST_ID_HEADER = "x-request-id"
+USER_HEADER = "remote-user"  # what Django makes HTTP_REMOTE_USER of; our word alone
 FOR_THE_APP = frozenset({"ms-aspnetcore-clientcert"})
 
 HOST = "127.0.0.1"
 FIRST_LISTEN_FD = 3  # sd_listen_fds(3)
 
-PAIRED = "portico.paired"  # key in a WSGI environ or ASGI scope
+# Keys in a WSGI environ or ASGI scope
+IDENTITY = "portico.identity"
+CREDENTIALS = "portico.credentials"
+CREDENTIAL_CACHE = "KRB5CCNAME"  # as mod_auth_gssapi names it
+PAIRED = "portico.paired"
 SEAL = object()  # its value: known by identity, so that no variable or header can pretend
 
 
@@ -65,13 +73,16 @@ class Address:
 class Pairing:
     """What the front and this app agreed on at the start. `base` is the application path, "" for "/"."""
 
-    __slots__ = ("_token", "address", "base", "pid")
+    __slots__ = ("_token", "address", "base", "knows_visitors", "pid")
 
-    def __init__(self, token: str, base: str, address: Address | None, pid: int = 0) -> None:
+    def __init__(
+        self, token: str, base: str, address: Address | None, pid: int = 0, knows_visitors: bool = False
+    ) -> None:
         self._token = token.encode("utf-8", "surrogateescape")
         self.base = "/" + base.strip("/") if base.strip("/") else ""
         self.address = address
         self.pid = pid  # the process that the front started; 0: not told
+        self.knows_visitors = knows_visitors  # the front has modules that find out who asks
 
     def __repr__(self) -> str:
         return f"Pairing(base={self.base or '/'!r})"
@@ -95,7 +106,14 @@ class Pairing:
             environ[BASE_VARIABLE],
             Address.from_environ(environ),
             int(pid) if pid.isascii() and pid.isdigit() else 0,
+            bool(environ.get(SCHEMES_VARIABLE)),
         )
+
+    def key(self, label: bytes) -> bytes:
+        """A key for one purpose: who learns it knows neither the token nor another purpose's key."""
+        from hmac import digest  # see `admits`
+
+        return digest(self._token, label, "sha256")
 
     def admits(self, tokens: Iterable[bytes | str]) -> bool:
         """Exactly one token header, equal to ours; compared in constant time."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from proxy.backend import AppDesk
 from proxy.body import Body, body_of
 from proxy.failures import Cause, Failure, Side, Stage
 from proxy.head import QuickReader
-from proxy.identity import Identity
+from proxy.identity import Identity, identity_line
 from proxy.peer import Request
 from proxy.splice import Pipes
 from proxy.streams import Stream
@@ -19,6 +20,8 @@ from supervisor_conf.settings import FrontSettings
 
 if TYPE_CHECKING:
     from proxy.modules.visit import Visit
+
+LONGEST_UPLOAD = 24 * 3600.0
 
 _STAGES = {
     "choose": Stage.CHOOSE,
@@ -46,6 +49,7 @@ class Exchange:
         "caller",
         "client",
         "client_left",
+        "credential_cache",
         "desk",
         "first_byte",
         "front",
@@ -103,6 +107,7 @@ class Exchange:
         self.body_sent = 0
         self.client_left = False
         self.identity: Identity | None = None
+        self.credential_cache = ""  # the name of a Kerberos cache that the app may use until this is over
         self.visit: Visit | None = None
         self.started = self.moved = client.now()
         self.first_byte = 0.0
@@ -150,6 +155,19 @@ class Exchange:
         self.moved = self.client.now()
         if 0 < self.front.max_request_body < self.body_taken:
             raise too_large(self.front.max_request_body)
+
+    def lines_of_visitor(self, token: bytes) -> bytes:
+        """What the generation with this token is told of who asks: nothing of a visitor nobody knows.
+
+        It is believed as long as we can still be waiting for the answer; how long an app's server holds a request back
+        whose body is on its way, only the visitor knows.
+        """
+        if self.identity is None:
+            return b""
+        silence = self.desk.settings.request_timeout
+        patience = silence if silence and self.body.done else LONGEST_UPLOAD
+        until = int(time.time() + patience) + 1
+        return identity_line(self.identity, token, self.request_id, until, self.credential_cache)
 
     def wait_with(self, result: Any) -> None:
         """`result` wakes this request when its app is ready: let it be woken also when the client goes away."""

@@ -394,10 +394,12 @@ def request_head(request: Request, exchange: Exchange, token: str) -> bytes:
         framing = b"Transfer-Encoding: chunked\r\n"
     elif request.framing is Framing.LENGTH:
         framing = b"Content-Length: %d\r\n" % request.length
-    return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (
+    secret = token.encode("ascii")
+    return b"%b %b HTTP/1.1\r\n%b%b%b\r\n" % (
         request.method,
         target,
-        _lines_up(request, exchange, token.encode("ascii")),
+        _lines_up(request, exchange, secret),
+        exchange.lines_of_visitor(secret),
         framing,
     )
 

@@ -39,6 +39,7 @@ class Caller:
 
 TOKEN_NAME = b"MS-ASPNETCORE-TOKEN"
 CERTIFICATE_NAME = b"MS-ASPNETCORE-CLIENTCERT"
+IDENTITY_NAME = b"MS-ASPNETCORE-IDENTITY"
 
 _FOLD = bytes(c if chr(c).isalnum() and c < 128 else ord("-") for c in bytes(range(256)).lower())
 
@@ -46,6 +47,11 @@ _FOLD = bytes(c if chr(c).isalnum() and c < 128 else ord("-") for c in bytes(ran
 _OURS = b"ms-aspnetcore"
 # Believed from a trusted proxy alone.
 _FORWARDED_PREFIXES = (b"x-forwarded", b"x-original-", b"x-real-ip")
+# Who a visitor is, say modules and nobody else, a trusted proxy neither: gateways and frameworks believe these names.
+# Django's RemoteUserMiddleware takes the first for true under ASGI; the others stand beside it (Authelia, Kubernetes).
+_OF_VISITORS = frozenset(
+    b"remote-user remote-groups remote-name remote-email x-remote-user x-remote-group x-remote-groups".split()
+)
 
 
 class _Act(Enum):
@@ -79,6 +85,7 @@ _REQUEST_ACTS = {
     b"x-forwarded-host": _Act.DROP,
     b"forwarded": _Act.DROP,
     b"x-request-id": _Act.DROP,  # see `request_id_of`
+    **dict.fromkeys(_OF_VISITORS, _Act.DROP),
     b"host": _Act.HOST,
     b"expect": _Act.EXPECT,
 }
@@ -113,7 +120,7 @@ _NEVER_TRAILERS = frozenset(
     b"proxy-authenticate proxy-authentication-info www-authenticate authentication-info cookie "
     b"set-cookie age expires date location retry-after vary warning etag last-modified content-encoding "
     b"content-type content-range content-location forwarded via proxy x-request-id script-name path-info".split()
-)
+).union(_OF_VISITORS)
 
 # ------------------------------------------------------------------------------------------------------------
 # Both ways

@@ -36,7 +36,7 @@ def test_every_file_is_python_3_8_and_imports_only_the_standard_library(file: Pa
 
 def test_what_an_app_imports_is_small() -> None:
     lines = sum(len(file.read_text().splitlines()) for file in PACKAGE.glob("*.py"))
-    assert lines < 500
+    assert lines < 800
 
 
 EXERCISE = """

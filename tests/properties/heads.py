@@ -50,6 +50,7 @@ LOADED_NAMES = (
     b"Upgrade", b"Trailer", b"Expect", b"Proxy", b"Proxy-Authorization", b"Forwarded", b"X-Forwarded-For",
     b"X-Forwarded-Proto", b"X-Forwarded-Host", b"X-Forwarded-Prefix", b"X-Real-IP", b"X-Original-URL", b"X-Request-ID",
     b"Via", b"MS-ASPNETCORE-TOKEN", b"MS-ASPNETCORE-CLIENTCERT", b"MS-ASPNETCOREX", b"Cookie", b"Authorization",
+    b"MS-ASPNETCORE-IDENTITY", b"Remote-User", b"X-Remote-User",
 )  # fmt: skip
 loaded_names = st.sampled_from(LOADED_NAMES).flatmap(any_dash)
 loaded_values = st.sampled_from(

@@ -132,6 +132,13 @@ def test_no_client_bytes_make_a_token_an_identity_or_a_way_here(
     assert not [name for name, _ in sent if folded(name).startswith((b"x-original-", b"x-real-ip"))]
 
 
+@given(any_fields, st.booleans())
+def test_nobody_but_a_module_says_who_the_visitor_is(fields: Fields, trusted: bool) -> None:
+    said = {b"remote-user", b"x-remote-user", b"ms-aspnetcore-identity"}
+    assert not [name for name, _ in cross(fields, trusted=trusted) if folded(name) in said]
+    assert not [name for name, _ in trailer_fields(fields) if folded(name) in said]
+
+
 @given(any_fields, st.booleans(), st.booleans())
 def test_the_client_certificate_is_the_one_that_was_verified(
     fields: Fields, certified: bool, trusted: bool
