@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Final
 
 from supervisor_conf import launch, run_directory
 from supervisor_conf.conffile import minimum_descriptors
@@ -30,6 +31,10 @@ DESCRIPTORS_ABOVE = 128
 
 #: Seconds in which all modules have to be made.
 MODULES_TIMEOUT = 60
+
+# What a .NET app can be published as
+_SELF_CONTAINED: Final = "dotnet publish --self-contained -r linux-x64"
+_FOR_LINUX: Final = "dotnet publish -r linux-x64, or the command `dotnet NAME.dll`"
 
 # Names of what was typed instead of written in a file
 _TYPED: Mapping[KeyPath, str] = {("command",): "COMMAND", ("listen",): "--listen"}
@@ -233,6 +238,9 @@ def _command(app: AppSettings, path: KeyPath, search: str) -> Iterator[_Raw]:
         file = app.directory / name
         if not file.is_file():
             yield _Raw((*path, "command"), display(name), f"a program: {file} does not exist")
+        elif _is_of_windows(file):
+            expected = f"a program of this machine: {file} is one of Windows"
+            yield _Raw((*path, "command"), display(name), expected, _FOR_LINUX)
         elif not os.access(file, os.X_OK):
             yield _Raw(
                 (*path, "command"), display(name), f"a program: {file} is not executable", f"chmod +x {file}"
@@ -241,7 +249,19 @@ def _command(app: AppSettings, path: KeyPath, search: str) -> Iterator[_Raw]:
     folders = [str(app.directory / (folder or ".")) for folder in search.split(os.pathsep)]
     if shutil.which(name, path=os.pathsep.join(folders)) is None:
         where = "a program on the PATH of the app, or a path"
-        yield _Raw((*path, "command"), display(name), where, ".venv/bin/uvicorn or /usr/bin/node")
+        if name == "dotnet":
+            where += ": install the ASP.NET Core runtime, or let the app bring its own"
+        example = _SELF_CONTAINED if name == "dotnet" else ".venv/bin/uvicorn or /usr/bin/node"
+        yield _Raw((*path, "command"), display(name), where, example)
+
+
+def _is_of_windows(file: Path) -> bool:
+    """Whether it is a Portable Executable, which begins with the two letters of DOS."""
+    try:
+        with file.open("rb") as opened:
+            return opened.read(2) == b"MZ"
+    except OSError:
+        return False
 
 
 def _log_folder(app: AppSettings, path: KeyPath) -> Iterator[_Raw]:

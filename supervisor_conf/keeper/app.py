@@ -551,7 +551,11 @@ class KeptApp:
         self.handle(events.ShutdownAnswered(generation.generation, accepted))
 
     def _look_elsewhere(self, generation: Spawned) -> None:
+        row = self.law.row(generation.generation)
         found = probes.listens_elsewhere(generation)
+        if row is not None and found and found != row.journey.elsewhere:
+            line = words.elsewhere(found, row.journey.address)
+            self._house.tell_plugin(messages.Say(f"{self.settings.name}: {line}"))
         self.handle(events.Noticed(generation.generation, elsewhere=found))
 
     # ---------------------------------------------------------------------------------------------------

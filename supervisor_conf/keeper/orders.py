@@ -227,7 +227,8 @@ class Orders:
         if order.json:
             _end(peer, 0, words.as_json(app.settings.name, app.last_report, app.last_start.report))
         else:
-            _end(peer, 0, words.why(app.settings.name, app.last_report, app.last_start.report))
+            told = words.why(app.settings.name, app.last_report, app.last_start.report)
+            _end(peer, 0, "\n".join([*status.starts_under_way(app), told]))
 
     def _log(self, peer: Peer, order: Order) -> None:
         """Where the log is: whoever asks reads the files with rights of their own."""

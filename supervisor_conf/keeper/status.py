@@ -108,9 +108,20 @@ def _status(app: KeptApp, row: Row | None) -> AppStatus:
     )
 
 
+def starts_under_way(app: KeptApp) -> list[str]:
+    """A line for each, for `app why`: nothing has failed yet, but somebody waits."""
+    now = time.monotonic()
+    return [
+        f"{app.settings.name}: a start is under way, {words.duration(row.journey.seconds(now))} so far, "
+        f"{_note(app, row) or f'next step: {row.journey.next_step}'}"
+        for row in app.law.rows
+        if row.state is State.STARTING
+    ]
+
+
 def _note(app: KeptApp, row: Row | None) -> str:
     if row is not None and row.state is State.STARTING and row.journey.elsewhere:
-        return f"listens on {', '.join(row.journey.elsewhere)}, not yet on {row.journey.address}"
+        return words.elsewhere(row.journey.elsewhere, row.journey.address)
     if row is not None and row.state is State.READY and row.guarded is False:
         return "answers requests without the token; see `require_pairing`"
     if row is not None and not row.healthy:

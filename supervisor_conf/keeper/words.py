@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Final
 
@@ -82,6 +83,11 @@ def story(report: Report) -> str:
     if report.last_lines.strip():
         lines += ["  last lines:", *(f"    | {line}" for line in report.last_lines.rstrip("\n").split("\n"))]
     return "\n".join(lines)
+
+
+def elsewhere(addresses: Sequence[str], address: str) -> str:
+    """Of an app that is being started."""
+    return f"listens on {', '.join(addresses)}, not yet on {address}, which it was given"
 
 
 def where(generation: Spawned) -> str:

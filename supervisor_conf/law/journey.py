@@ -196,7 +196,8 @@ def _listens_elsewhere(journey: Journey, limit: float) -> Failure:
         f"The app listens on {' and '.join(journey.elsewhere)}, and not on {journey.address}, "
         f"where it was told to ({limit:g} s were waited).",
         (
-            f"Set `{_by_port(journey)}port = {port}` in [apps.{journey.app}], if the app must have this port.",
+            f"Set `{_by_port(journey)}port = {port}` in [apps.{journey.app}], if the app must have this port "
+            f"(in a web.config, the environment variable ASPNETCORE_PORT to {port}).",
             _read_address(journey),
         ),
         final=True,

@@ -49,6 +49,12 @@ def test_nothing_is_wrong(tmp_path: Path) -> None:
             'read "no-such-program"; expected a program on the PATH of the app',
         ),
         ('command = "./no-such-program"', "command", "no-such-program does not exist"),
+        ('command = "./Shop.exe"', "command", "Shop.exe is one of Windows"),
+        (
+            'environment = { PATH = "/nowhere" }\ncommand = "dotnet Shop.dll"',
+            "command",
+            "install the ASP.NET Core runtime, or let the app bring its own",
+        ),
         ('command = "./portico.toml"', "command", "portico.toml is not executable"),
         ('environment = { PATH = "/nowhere" }\ncommand = "sh"', "command", "on the PATH of the app"),
         ('directory = "nowhere"', "directory", "expected a folder that exists"),
@@ -59,6 +65,7 @@ def test_nothing_is_wrong(tmp_path: Path) -> None:
     ],
 )
 def test_an_app(tmp_path: Path, app: str, key: str, phrase: str) -> None:
+    (tmp_path / "Shop.exe").write_bytes(b"MZ\x90\0")
     sentence = one(findings(tmp_path, app), Severity.REFUSAL, f"apps.shop.{key}")
     assert phrase in sentence
     line = 4 + app[: app.index(key)].count("\n")

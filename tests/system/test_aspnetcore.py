@@ -308,7 +308,13 @@ def test_require_pairing_refuses_an_app_without_the_integration(run: PorticoRun)
 
 def test_an_app_with_urls_of_its_own_is_found_out(run: PorticoRun) -> None:
     """UseUrls beats the shim: it never listens on the port that it was given."""
-    refused = run.get("/urls/", PAGE)
+    answers: list[Response] = []
+    visitor = threading.Thread(target=lambda: answers.append(run.get("/urls/", PAGE)))
+    visitor.start()
+    run.wait_for_output("urls: listens on 127.0.0.1:")
+    assert "a start is under way" in run.app("why", "urls").out
+    visitor.join()
+    (refused,) = answers
     why = run.app("why", "urls").out
     assert refused.status == 502
     address = re.search(r"Now listening on: http://(127\.0\.0\.1:(\d+))", why)

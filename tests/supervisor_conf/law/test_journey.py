@@ -81,7 +81,10 @@ def test_the_two_cures_for_another_address() -> None:
     elsewhere = dataclasses.replace(LISTENING_NEXT, elsewhere=("[::1]:5000",))
     failure = journey.timed_out(elsewhere, 120.0)
     assert "listens on [::1]:5000, and not on 127.0.0.1:23456" in failure.summary
-    assert failure.advice[0] == "Set `port = 5000` in [apps.shop], if the app must have this port."
+    assert failure.advice[0] == (
+        "Set `port = 5000` in [apps.shop], if the app must have this port "
+        "(in a web.config, the environment variable ASPNETCORE_PORT to 5000)."
+    )
     assert "PORT" in failure.advice[1]
     assert "{port}" in failure.advice[1]
 
