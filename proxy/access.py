@@ -16,64 +16,73 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from time import time
 
+from proxy.backend import AppDesk
 from proxy.exchange import Exchange
 from proxy.headers import Caller
 
 FLUSH_AT = 64 * 1024
+"""Bytes of targets, and a hundred for what else is in a line, that are held back."""
 PIECE = 4096
 """Bytes written at once to what is no file: a pipe takes so many whole or not at all (pipe(7), PIPE_BUF)."""
 
 _QUOTE = re.compile(rb'["\\]')
 
+Ended = tuple[float, Caller, bytes, bytes, bytes, int, int, AppDesk | None, int, float, float, bytes, str]
+"""When, who, method, target, version, status, bytes, app, generation, seconds to the first byte (0: none) and to the
+last, id, reason."""
+
 
 class AccessLog:
     """Lines for one descriptor, opened for appending; lines of several workers do not mix. Whoever owns it calls
-    `flush` now and then, and at the end. Never waits: lines that the other end of a pipe does not take are lost."""
+    `flush` now and then, and at the end. Never waits: lines that the other end of a pipe does not take are lost.
+
+    A line is made when it is written, not while the next request waits."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
-        self._lines: list[bytes] = []
+        self._ended: list[Ended | bytes] = []
         self._size = 0
         self._second = 0
         self._date = b""
 
     def write(self, exchange: Exchange) -> None:
         """The line of an exchange that has just ended."""
-        request = exchange.request
-        self._add(
-            b'%b %b "%b %b HTTP/%b" %d %d %b %b %.4f %b %b\n'
-            % (
-                self._now(),
-                _client(exchange.caller),
+        request, started, first_byte = exchange.request, exchange.started, exchange.first_byte
+        self._ended.append(
+            (
+                time(),
+                exchange.caller,
                 request.method,
-                _QUOTE.sub(_escaped, request.target),
+                request.target,
                 request.version,
                 exchange.status or 499,
                 exchange.body_sent,
-                _app(exchange),
-                b"%.4f" % (exchange.first_byte - exchange.started) if exchange.first_byte else b"-",
-                exchange.client.now() - exchange.started,
+                getattr(exchange, "desk", None),
+                exchange.generation,
+                first_byte - started if first_byte else 0.0,
+                exchange.client.now() - started,
                 exchange.request_id,
-                exchange.reason.encode("ascii") or b"-",
+                exchange.reason,
             )
         )
+        self._size += len(request.target) + 100
+        if self._size >= FLUSH_AT:
+            self.flush()
 
     def write_refused(self, caller: Caller, status: int, request_id: bytes, reason: str) -> None:
         """The line of a head that was refused: nothing of it is repeated, since nobody knows what it means."""
-        self._add(
+        self._ended.append(
             b'%b %b "-" %d 0 - - - %b %b\n'
-            % (self._now(), _client(caller), status, request_id, reason.encode("ascii"))
+            % (self._moment(time()), _client(caller), status, request_id, reason.encode("ascii"))
         )
-
-    def _add(self, line: bytes) -> None:
-        self._lines.append(line)
-        self._size += len(line)
+        self._size += 100
         if self._size >= FLUSH_AT:
             self.flush()
 
     def flush(self) -> None:
-        lines, self._lines, self._size = self._lines, [], 0
+        ended, self._ended, self._size = self._ended, [], 0
+        lines = [one if isinstance(one, bytes) else self._line(*one) for one in ended]
         try:
             for piece in [b"".join(lines)] if self._is_file and lines else _pieces(lines):
                 os.write(self._descriptor, piece)
@@ -88,13 +97,43 @@ class AccessLog:
         self._descriptor = descriptor
         self._is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
 
-    def _now(self) -> bytes:
-        now = time()
-        second = int(now)
+    def _line(
+        self,
+        when: float,
+        caller: Caller,
+        method: bytes,
+        target: bytes,
+        version: bytes,
+        status: int,
+        sent: int,
+        desk: AppDesk | None,
+        generation: int,
+        first: float,
+        last: float,
+        request_id: bytes,
+        reason: str,
+    ) -> bytes:
+        return b'%b %b "%b %b HTTP/%b" %d %d %b %b %.4f %b %b\n' % (
+            self._moment(when),
+            _client(caller),
+            method,
+            _QUOTE.sub(_escaped, target),
+            version,
+            status,
+            sent,
+            b"%b#%d" % (desk.settings.name.encode(), generation) if desk is not None else b"-",
+            b"%.4f" % first if first else b"-",
+            last,
+            request_id,
+            reason.encode("ascii") or b"-",
+        )
+
+    def _moment(self, when: float) -> bytes:
+        second = int(when)
         if second != self._second:
             self._second = second
             self._date = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode("ascii")
-        return b"%b.%03dZ" % (self._date, int((now - second) * 1000))
+        return b"%b.%03dZ" % (self._date, int((when - second) * 1000))
 
 
 def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
@@ -111,11 +150,6 @@ def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 def _client(caller: Caller) -> bytes:
     return caller.address.encode("ascii") or b"unix"
-
-
-def _app(exchange: Exchange) -> bytes:
-    desk = getattr(exchange, "desk", None)
-    return b"%b#%d" % (desk.settings.name.encode(), exchange.generation) if desk is not None else b"-"
 
 
 def _escaped(match: re.Match[bytes]) -> bytes:

@@ -114,11 +114,13 @@ class Generation:
         "in_flight",
         "route",
         "silent",
+        "token",
         "withdrawn",
     )
 
     def __init__(self, route: Route, deadlines: Deadlines, connect: Connect = connect) -> None:
         self.route = route
+        self.token = route.token.encode("ascii")
         self._connect = connect
         self.in_flight = 0
         self.answered = 0  # requests, since the last `served`
@@ -197,12 +199,14 @@ class AppDesk:
         "requests",
         "retry_after",
         "settings",
+        "timeout",
     )
 
     def __init__(
         self, settings: AppSettings, send: Send, deadlines: Deadlines, connect: Connect = connect
     ) -> None:
         self.settings = settings
+        self.timeout = settings.request_timeout or None
         self._connect = connect
         self.refusal: Refusal | None = None
         self.queue_share = settings.queue_limit
@@ -301,7 +305,7 @@ class AppDesk:
         self._generations = []
         for route in self._usable(message.routes):
             generation = known.pop(route.generation, None) or self._begin(route)
-            generation.route = route
+            generation.route, generation.token = route, route.token.encode("ascii")
             self._generations.append(generation)
         for gone in known.values():
             self._withdraw(gone)

@@ -59,6 +59,9 @@ class NoBody:
         return b""
 
 
+NO_BODY = NoBody()
+
+
 class LengthBody:
     """Content-Length bytes (RFC 9112 6.2). What comes after them is the next message's and is put back."""
 
@@ -267,7 +270,7 @@ def body_of(message: Request | Response, stream: Stream) -> Body:
     """The reader for what follows this head on this stream."""
     match message.framing:
         case Framing.NONE:
-            return NoBody()
+            return NO_BODY
         case Framing.LENGTH:
             return LengthBody(stream, message.length)
         case Framing.CHUNKED:

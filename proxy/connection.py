@@ -23,7 +23,7 @@ from proxy.headers import Caller, is_relayed, request_id_of
 from proxy.max_forwards import final_answer, hops_left, one_less
 from proxy.modules.answers import Answer
 from proxy.pages import PAGE_POLICY, render
-from proxy.peer import Framing, Request, read_request, read_request_head
+from proxy.peer import Request, read_request, read_request_head
 from proxy.streams import Stream, StreamClosed, TimedOut
 from proxy.strict import Malformed, split_target
 from supervisor_conf.settings import AppSettings
@@ -134,7 +134,7 @@ class Connection:
             head = read_request_head(self._stream, worker.limits, worker.settings.front.header_timeout, first)
             if head:
                 quick = self._quick.request(head) if self._quick is not None else None
-                return quick if quick is not None else read_request(head, worker.limits)
+                return quick or read_request(head, worker.limits)
         except Malformed as problem:
             self._refuse(malformed_request(problem))
             return None
@@ -161,9 +161,9 @@ class Connection:
             visitor,
             worker.settings.front,
             request_id or worker.request_id(),
-            trusted=trusted,
-            quick=worker.quick,
-            pipes=worker.pipes,
+            trusted,
+            worker.quick,
+            worker.pipes,
         )
         self.exchange = exchange
         if worker.draining:
@@ -185,9 +185,11 @@ class Connection:
         pipeline = self._worker.pipeline
         if pipeline is not None and (answer := pipeline.before_choice(exchange, self)) is not None:
             return answer
-        app = self._choose(exchange.request)
-        exchange.desk = self._worker.backend.desks[app.name]
-        self._check_size(exchange.request)
+        request, worker = exchange.request, self._worker
+        app = worker.handlers.only or self._choose(request)
+        exchange.desk = worker.backend.desks[app.name]
+        if 0 < (limit := worker.settings.front.max_request_body) < request.length:
+            raise too_large(limit)
         return pipeline.of_app(exchange, app.name) if pipeline is not None else None
 
     def _answer(self, exchange: Exchange) -> None:
@@ -236,11 +238,6 @@ class Connection:
                     "the path can be read as more than one app's",
                 )
         return choice
-
-    def _check_size(self, request: Request) -> None:
-        limit = self._worker.settings.front.max_request_body
-        if request.framing is Framing.LENGTH and 0 < limit < request.length:
-            raise too_large(limit)
 
     def _finish(self, exchange: Exchange) -> None:
         """What the connection's fate is after an answer (RFC 9112 9.3, 9.6)."""

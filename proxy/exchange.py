@@ -6,11 +6,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from proxy.backend import AppDesk
-from proxy.body import Body, body_of
+from proxy.body import NO_BODY, Body, body_of
 from proxy.failures import Cause, Failure, Side, Stage
 from proxy.head import QuickReader
 from proxy.identity import Identity, identity_line
-from proxy.peer import Request
+from proxy.peer import Framing, Request
 from proxy.splice import Pipes
 from proxy.streams import Stream
 from proxy.strict import Malformed
@@ -40,38 +40,21 @@ class Exchange:
     lives on after it; `status` is 0 until a final status has gone to the client. `caller` is who the request comes
     from, which is not the connection's peer where that is `trusted` and speaks for somebody else."""
 
-    __slots__ = (
-        "_first",
-        "app_pid",
-        "body",
-        "body_sent",
-        "body_taken",
-        "caller",
-        "client",
-        "client_left",
-        "credential_cache",
-        "desk",
-        "first_byte",
-        "front",
-        "generation",
-        "identity",
-        "keep_alive",
-        "moved",
-        "phase",
-        "pipes",
-        "quick",
-        "reason",
-        "request",
-        "request_id",
-        "started",
-        "status",
-        "trusted",
-        "via",
-        "visit",
-        "visitor",
-    )
-
     desk: AppDesk
+    # What an exchange begins with; most keep the greater part of it.
+    generation = 0
+    app_pid = 0
+    phase = "choose"
+    status = 0
+    reason = ""
+    body_taken = 0
+    body_sent = 0
+    client_left = False
+    first_byte = 0.0
+    identity: Identity | None = None
+    credential_cache = ""  # the name of a Kerberos cache that the app may use until this is over
+    visit: Visit | None = None
+    _first: bytes | None = None
 
     def __init__(
         self,
@@ -80,7 +63,6 @@ class Exchange:
         visitor: Visitor,
         front: FrontSettings,
         request_id: bytes,
-        *,
         trusted: bool = False,
         quick: QuickReader | None = None,
         pipes: Pipes | None = None,
@@ -94,23 +76,10 @@ class Exchange:
         self.front = front
         self.request_id = request_id
         self.trusted = trusted
-        self.via = front.via.encode("ascii")
-        self.body: Body = body_of(request, client)
-        self._first: bytes | None = None
+        self.via = front.via.encode("ascii") if front.via else b""
+        self.body: Body = NO_BODY if request.framing is Framing.NONE else body_of(request, client)
         self.keep_alive = request.keep_alive
-        self.phase = "choose"
-        self.generation = 0
-        self.app_pid = 0
-        self.status = 0
-        self.reason = ""
-        self.body_taken = 0
-        self.body_sent = 0
-        self.client_left = False
-        self.identity: Identity | None = None
-        self.credential_cache = ""  # the name of a Kerberos cache that the app may use until this is over
-        self.visit: Visit | None = None
         self.started = self.moved = client.now()
-        self.first_byte = 0.0
 
     @property
     def stage(self) -> Stage:

@@ -80,7 +80,10 @@ def _connection(exchange: Exchange, generation: Generation, reuse: bool) -> tupl
 
 
 class _Conversation:
-    """One request on one connection to the app."""
+    """One request on one connection to the app. `finished`: nothing is left on that."""
+
+    upload: Upload | None = None
+    finished = False
 
     def __init__(self, exchange: Exchange, generation: Generation, app: Stream, reused: bool) -> None:
         self.exchange = exchange
@@ -89,10 +92,8 @@ class _Conversation:
         self.generation = generation
         self.app = app
         self.reused = reused
-        self.timeout = exchange.desk.settings.request_timeout or None
+        self.timeout = exchange.desk.timeout
         self.body = exchange.body
-        self.upload: Upload | None = None
-        self.finished = False
 
     def run(self) -> None:
         self.client.watch_gone(self._client_left)
@@ -122,11 +123,12 @@ class _Conversation:
 
     def _head_up(self) -> None:
         self.exchange.phase = "send"
-        head = request_head(self.request, self.exchange, self.generation.route.token)
-        first = frame_up(self.request, self.body, self.exchange.first_piece())
+        data = request_head(self.request, self.exchange, self.generation.token)
+        if self.request.framing is not Framing.NONE:
+            data += frame_up(self.request, self.body, self.exchange.first_piece())
         sent_before = self.app.sent
         try:
-            self.app.send(head + first if first else head, self.timeout)
+            self.app.send(data, self.timeout)
         except TimedOut:
             raise Failure(Cause.APP_SILENT, Stage.SEND, Side.APP, "the app does not read") from None
         except OSError as error:
@@ -158,7 +160,7 @@ class _Conversation:
             head = read_head(self.app, RESPONSE_LIMITS, self.timeout, self._first_bytes())
             quick = self.exchange.quick
             response = quick.response(head, self.request) if quick is not None else None
-            return response if response is not None else read_response(head, self.request)
+            return response or read_response(head, self.request)
         except HeadTooLong as error:
             raise Failure(Cause.APP_HEAD_TOO_LARGE, Stage.AWAIT_HEAD, Side.APP, error.reason) from None
         except Malformed as error:
@@ -211,11 +213,16 @@ class _Conversation:
         chunked = may_chunk(self.request, response)
         if response.framing in NO_LENGTH and not chunked:
             exchange.keep_alive = False  # the end of the connection is the only end this body has
-        body = body_of(response, self.app)
         exchange.answered(response.status)
         self.generation.has_answered()
+        head = response_head(response, exchange, chunked)
+        if response.framing is Framing.LENGTH and len(self.app.ahead()) == response.length:
+            self._to_client(head + self.app.take())  # the whole answer is here, as it nearly always is
+            exchange.body_sent = response.length
+            return
+        body = body_of(response, self.app)
         piece = self._from_app(body.at_hand)
-        self._to_client(response_head(response, exchange, chunked) + frame_down(chunked, body, piece))
+        self._to_client(head + frame_down(chunked, body, piece))
         exchange.body_sent += len(piece)
         if (pipes := exchange.pipes) is not None and is_worth_splicing(body):
             with pipes.borrowed() as pipe:
@@ -230,7 +237,7 @@ class _Conversation:
         """The rest of a long body, moved by the kernel. What came with the head has been sent."""
         while not body.done and not self.app.ahead():
             moved = self._from_app(lambda: body.read_into(pipe, self.timeout))
-            self._client_takes(lambda: pipe.empty(self.client, self.timeout))
+            self._client_takes(pipe.empty, self.client, self.timeout)
             self.exchange.body_sent += moved
         self.app.resume()
 
@@ -251,11 +258,11 @@ class _Conversation:
             raise Failure(Cause.APP_BROKE_OFF, Stage.RESPONSE_BODY, Side.APP, str(error)) from None
 
     def _to_client(self, data: bytes) -> None:
-        self._client_takes(lambda: self.client.send(data, self.timeout))
+        self._client_takes(self.client.send, data, self.timeout)
 
-    def _client_takes(self, send: Callable[[], None]) -> None:
+    def _client_takes(self, send: Callable[..., None], *what: object) -> None:
         try:
-            send()
+            send(*what)
         except TimedOut:
             raise Failure(
                 Cause.CLIENT_GONE, self.exchange.stage, Side.CLIENT, "the client does not read"
@@ -384,7 +391,7 @@ class Upload:
 # What heads and pieces look like on the wire
 
 
-def request_head(request: Request, exchange: Exchange, token: str) -> bytes:
+def request_head(request: Request, exchange: Exchange, token: bytes) -> bytes:
     """The head as the app gets it: the target byte for byte, the fields that may cross, our own."""
     target = request.target
     if not target.startswith(b"/"):
@@ -394,12 +401,11 @@ def request_head(request: Request, exchange: Exchange, token: str) -> bytes:
         framing = b"Transfer-Encoding: chunked\r\n"
     elif request.framing is Framing.LENGTH:
         framing = b"Content-Length: %d\r\n" % request.length
-    secret = token.encode("ascii")
     return b"%b %b HTTP/1.1\r\n%b%b%b\r\n" % (
         request.method,
         target,
-        _lines_up(request, exchange, secret),
-        exchange.lines_of_visitor(secret),
+        _lines_up(request, exchange, token),
+        exchange.lines_of_visitor(token),
         framing,
     )
 

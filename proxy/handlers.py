@@ -49,12 +49,13 @@ class _Node:
 
 
 class Handlers:
-    """Made once from the settings of all apps; never changes."""
+    """Made once from the settings of all apps; never changes. `only`: the app that every request is for, if there is
+    such a one."""
 
     def __init__(self, apps: Sequence[AppSettings]) -> None:
         self._any_host = _Node()
         self._by_host: dict[bytes, _Node] = {}
-        self._only = apps[0] if len(apps) == 1 and _takes_everything(apps[0]) else None
+        self.only = apps[0] if len(apps) == 1 and _takes_everything(apps[0]) else None
         for app in apps:
             for root in self._roots(app):
                 _insert(root, app)
@@ -69,8 +70,8 @@ class Handlers:
         self, host: bytes, path: bytes, method: bytes
     ) -> AppSettings | NoApp | MethodNotAllowed | Ambiguous:
         """`host`: a Host that the strict reader has passed, or b""; `path`: raw, without query, or b"*"."""
-        if self._only is not None:
-            return self._only
+        if self.only is not None:
+            return self.only
         raw = self._node(host, _raw_segments(path))
         if _needs_more_readings(path):
             for segments in _readings(path):

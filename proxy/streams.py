@@ -220,6 +220,11 @@ class Stream:
         """The bytes that are here already; they stay."""
         return self._ahead
 
+    def take(self) -> bytes:
+        """The bytes that are here already, now the caller's."""
+        data, self._ahead = self._ahead, b""
+        return data
+
     def fileno(self) -> int:
         return self._sock.fileno()
 

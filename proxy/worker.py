@@ -148,10 +148,10 @@ class Worker:
             self.pipeline.finished(exchange)
         if self._access is not None:
             self._access.write(exchange)
-        desk = getattr(exchange, "desk", None)
-        if exchange.reason and desk is not None:
-            desk.failures += 1
         if exchange.reason:
+            desk = getattr(exchange, "desk", None)
+            if desk is not None:
+                desk.failures += 1
             structlog.get_logger().info(
                 "request.failed",
                 id=exchange.request_id.decode("ascii"),
