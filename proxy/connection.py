@@ -82,6 +82,12 @@ class Connection:
         self._stream.close()
         self._worker.closed(self)
 
+    def refuse(self, failure: Failure) -> None:
+        """Answer this, whatever is asked here, and close."""
+        self._stream.rouse()
+        self.idle = False
+        gevent.spawn(self._refuse, failure)
+
     # ----------------------------------------------------------------------------------------------------------
     # Between requests
 
@@ -163,7 +169,7 @@ class Connection:
             request_id or worker.request_id(),
             trusted,
             worker.quick,
-            worker.pipes,
+            worker.pipes if self._stream.splices else None,
         )
         self.exchange = exchange
         if worker.draining:

@@ -43,6 +43,7 @@ class Cause(Enum):
     BAD_REQUEST = "bad-request"
     HEAD_TOO_LARGE = "head-too-large"
     TARGET_TOO_LONG = "target-too-long"
+    PLAIN_HTTP = "plain-http"  # without TLS, to an https:// address
     BODY_TOO_LARGE = "body-too-large"
     SLOW_HEAD = "slow-head"
     SLOW_BODY = "slow-body"
@@ -122,7 +123,7 @@ def malformed_response(problem: Malformed) -> Failure:
 def status_of(cause: Cause) -> int:
     """The status a client sees. 499 is nginx's: nobody sees it but the log."""
     match cause:
-        case Cause.BAD_REQUEST:
+        case Cause.BAD_REQUEST | Cause.PLAIN_HTTP:
             return 400
         case Cause.NO_APP:
             return 404
@@ -189,6 +190,8 @@ def _error_type(cause: Cause) -> str:
         case Cause.BAD_REQUEST | Cause.HEAD_TOO_LARGE | Cause.TARGET_TOO_LONG | Cause.BODY_TOO_LARGE:
             return "http_request_error"
         case Cause.NOT_IMPLEMENTED | Cause.BAD_VERSION | Cause.SLOW_HEAD | Cause.SLOW_BODY:
+            return "http_request_error"
+        case Cause.PLAIN_HTTP:
             return "http_request_error"
         case Cause.METHOD_NOT_ALLOWED | Cause.REFUSED_BY_MODULE:
             return "http_request_denied"

@@ -15,7 +15,14 @@ import structlog
 from gevent.queue import Queue
 
 from supervisor_conf.control.codec import Decoder, ProtocolError, encode
-from supervisor_conf.control.messages import WORKER_FRAME_LIMIT, Hello, NewAccessLog, NewEventLog, Refused
+from supervisor_conf.control.messages import (
+    WORKER_FRAME_LIMIT,
+    Hello,
+    NewAccessLog,
+    NewCertificates,
+    NewEventLog,
+    Refused,
+)
 
 FIRST_RETRY = 0.02
 LONGEST_RETRY = 0.5
@@ -36,17 +43,17 @@ class KeeperLink:
         handle: Callable[[object], None],
         when_back: Callable[[], None],
         when_away: Callable[[float], None],
-        take_log: Callable[[object, int], None],
+        take_file: Callable[[object, int], None],
         using: Callable[[], tuple[tuple[str, int], ...]] = tuple,
     ) -> None:
         """`using`: apps and generations that this worker has a route to, for Hello.
-        `take_log`: gets NewAccessLog or NewEventLog with its descriptor, and owns that."""
+        `take_file`: gets NewAccessLog, NewEventLog or NewCertificates with its descriptor, and owns that."""
         self._path = path
         self._name = name
         self._handle = handle
         self._when_back = when_back
         self._when_away = when_away
-        self._take_log = take_log
+        self._take_file = take_file
         self._using = using
         self._outbox: Queue[bytes | None] | None = None
         self._greenlet: gevent.Greenlet[[], None] | None = None
@@ -103,9 +110,9 @@ class KeeperLink:
     def _take(self, message: object, descriptors: deque[int]) -> None:
         if isinstance(message, Refused):
             structlog.get_logger().error("keeper.refused", sentence=message.sentence)
-        elif isinstance(message, NewAccessLog | NewEventLog):
-            if descriptors:  # none, if this process had no room for it (EMFILE): the old log goes on
-                self._take_log(message, descriptors.popleft())
+        elif isinstance(message, NewAccessLog | NewEventLog | NewCertificates):
+            if descriptors:  # none, if this process had no room for it (EMFILE): the old file goes on
+                self._take_file(message, descriptors.popleft())
         else:
             self._handle(message)
 

@@ -111,6 +111,7 @@ _SENTENCES = {
     Cause.BAD_REQUEST: "The request is not valid HTTP and was not passed on.",
     Cause.HEAD_TOO_LARGE: "The request's header fields are larger than this server allows.",
     Cause.TARGET_TOO_LONG: "The request's address is longer than this server allows.",
+    Cause.PLAIN_HTTP: "This port speaks HTTPS, and the request came in plain HTTP: use https:// in the address.",
     Cause.BODY_TOO_LARGE: "The request's body is larger than this server allows.",
     Cause.SLOW_HEAD: "The request did not arrive in time.",
     Cause.SLOW_BODY: "The request's body did not arrive in time.",

@@ -144,12 +144,15 @@ class Stream:
         "when_readable",
     )
 
+    #: Whether the kernel may move bytes of it by itself (`recv_into_pipe`, `send_from_pipe`).
+    splices = True
+
     def __init__(self, sock: socket.socket, deadlines: Deadlines) -> None:
         sock.setblocking(False)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sock = sock
-        self._recv = sock.recv
+        self._recv: Callable[[int], bytes] = sock.recv
         self._send = sock.send
         self._hub = get_hub()
         self._deadlines = deadlines
@@ -490,8 +493,12 @@ class Stream:
 
     def close(self) -> None:
         """Close the socket; who still waits for it gets StreamClosed. Idempotent."""
-        if self._closed:
-            return
+        if not self._closed:
+            self.release()
+            self._sock.close()
+
+    def release(self) -> None:
+        """The same, and the socket stays open: it is somebody else's now."""
         self._closed = True
         self._deadlines.forget(self)
         self._stop_reading()
@@ -500,7 +507,6 @@ class Stream:
             self._write_watcher.stop()
             self._write_watcher.close()
             self._write_watcher = None
-        self._sock.close()
         self.rouse()
         for parked in (self._reader, self._writer):
             if parked is not None:
@@ -520,9 +526,9 @@ class Stream:
 
         Closing a socket with unread bytes sends RST, and the peer may lose an answer it has not read yet.
         """
-        self.end()
         give_up = self.now() + timeout
         try:
+            self.end()
             while limit > 0 and (left := give_up - self.now()) > 0:
                 data = self.recv(left)
                 if not data:

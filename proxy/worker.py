@@ -11,6 +11,7 @@ import secrets
 import signal
 import socket
 import sys
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ from gevent.event import Event
 
 from proxy.access import AccessLog
 from proxy.backend import Backend
-from proxy.connection import Connection
+from proxy.connection import DRAIN_PATIENCE, Connection
 from proxy.exchange import Exchange
-from proxy.failures import Failure, reason_word
+from proxy.failures import Cause, Failure, Side, Stage, reason_word
 from proxy.handlers import Handlers
+from proxy.handshakes import Handshakes
 from proxy.head import QuickReader
 from proxy.headers import Caller
 from proxy.keeper_link import KeeperLink
@@ -34,11 +36,20 @@ from proxy.privileges import become
 from proxy.splice import Pipes
 from proxy.streams import Deadlines, Stream
 from proxy.strict import Limits
+from proxy.tls import Tls
 from proxy.trust import Trust
-from supervisor_conf.control.messages import AskRequests, NewAccessLog, NewEventLog, RequestLine, Requests
+from supervisor_conf.certificates import Bundle
+from supervisor_conf.control.messages import (
+    AskRequests,
+    NewAccessLog,
+    NewCertificates,
+    NewEventLog,
+    RequestLine,
+    Requests,
+)
 from supervisor_conf.eventlog import configure
 from supervisor_conf.logfiles import take_over
-from supervisor_conf.settings import Settings, from_json
+from supervisor_conf.settings import Listen, Settings, from_json
 
 REPORT_EVERY = 1.0
 LINES_A_FRAME = 50
@@ -54,8 +65,10 @@ class Worker:
         name: str,
         access: AccessLog | None = None,
         event_log: int | None = None,
+        bundle: Bundle | None = None,
     ) -> None:
-        """`event_log`: the descriptor that structlog writes to, where it may be replaced."""
+        """`event_log`: the descriptor that structlog writes to, where it may be replaced. `bundle`: the certificates
+        of [front.tls]."""
         self.settings = settings
         self._access = access
         self._event_log = event_log
@@ -70,6 +83,7 @@ class Worker:
         self.pipes = Pipes() if settings.front.quick_lane else None
         self.handlers = Handlers(settings.apps)
         self.deadlines = Deadlines()
+        self._handshakes = self._handshakes_with(bundle)
         self.pipeline = Pipeline.of(settings, self.deadlines.now)
         self._keeper = KeeperLink(
             os.path.relpath(run_directory / "control.sock"),
@@ -77,7 +91,7 @@ class Worker:
             self._heard,
             self._keeper_back,
             self._keeper_away,
-            self._take_log,
+            self._take_file,
             lambda: self.backend.using(),
         )
         self.backend = Backend(settings.apps, self._keeper.send, self.deadlines)
@@ -99,7 +113,10 @@ class Worker:
         )  # Ctrl-C reaches the whole group: supervisord decides
         self._keeper.start()
         reports = gevent.spawn(self._report_for_ever)
-        self._listeners = [Listener(sock, self._accepted) for sock in sockets]
+        self._listeners = [
+            Listener(sock, partial(self._accepted, listen))
+            for sock, listen in zip(sockets, self.settings.front.listen, strict=True)
+        ]
         structlog.get_logger().info("front.started", sockets=len(sockets))
         self._told_to_stop.wait()
         self._drain()
@@ -116,8 +133,10 @@ class Worker:
             listener.close()
         for connection in list(self._connections):
             connection.drain()
+        if self._handshakes is not None:
+            self._handshakes.hurry(DRAIN_PATIENCE)
         structlog.get_logger().info("front.draining", connections=len(self._connections))
-        if self._connections and not self._all_closed.wait(self.settings.front.drain_limit):
+        if not self._is_empty and not self._all_closed.wait(self.settings.front.drain_limit):
             structlog.get_logger().warning("front.drain_limit", connections=len(self._connections))
             for connection in list(self._connections):
                 connection.close()
@@ -126,17 +145,66 @@ class Worker:
     # ----------------------------------------------------------------------------------------------------------
     # Connections
 
-    def _accepted(self, sock: socket.socket, address: Any) -> None:
+    def _accepted(self, listen: Listen, sock: socket.socket, address: Any) -> None:
+        scheme = "https" if listen.scheme == "https" else "http"
         if sock.family == socket.AF_UNIX:
-            caller = Caller("", 0, "http")
+            caller = Caller("", 0, scheme)
         else:
-            caller = Caller(_plain_address(address[0]), address[1], "http")
-        self._connections.add(Connection(Stream(sock, self.deadlines), caller, self))
+            caller = Caller(_plain_address(address[0]), address[1], scheme)
+        if scheme == "https":
+            assert self._handshakes is not None, "an https:// address has [front.tls]"
+            self._handshakes.begin(sock, caller, self.settings.front.header_timeout)
+        else:
+            self._connected(Stream(sock, self.deadlines), caller)
+
+    def _connected(self, stream: Stream, caller: Caller) -> None:
+        """It may be encrypted; from here on it is HTTP."""
+        self._connections.add(Connection(stream, caller, self))
 
     def closed(self, connection: Connection) -> None:
         self._connections.discard(connection)
-        if self.draining and not self._connections:
+        self._look_whether_empty()
+
+    @property
+    def _is_empty(self) -> bool:
+        return not self._connections and not (self._handshakes and self._handshakes.under_way)
+
+    def _look_whether_empty(self) -> None:
+        if self.draining and self._is_empty:
             self._all_closed.set()
+
+    # ----------------------------------------------------------------------------------------------------------
+    # TLS
+
+    def _handshakes_with(self, bundle: Bundle | None) -> Handshakes | None:
+        tls = self.settings.front.tls
+        if tls is None or bundle is None:
+            return None
+        return Handshakes(
+            Tls(tls, bundle), self.deadlines, self._connected, self._not_encrypted, self._look_whether_empty
+        )
+
+    @staticmethod
+    def _renew(tls: Tls, descriptor: int) -> None:
+        """New handshakes have the new certificate; connections that are there go on with what they have."""
+        try:
+            renewed = tls.renew(Bundle.from_bytes(_read_all(descriptor).encode("ascii")))
+        except (OSError, ValueError) as problem:  # ssl.SSLError is an OSError
+            structlog.get_logger().error("tls.renewal-failed", problem=str(problem))
+        else:
+            if renewed:
+                structlog.get_logger().info("tls.renewed")
+            else:
+                structlog.get_logger().info("tls.unchanged")
+
+    def _not_encrypted(self, stream: Stream, caller: Caller) -> None:
+        """Plain HTTP came to an https:// address."""
+        connection = Connection(stream, caller, self)
+        self._connections.add(connection)
+        connection.refuse(Failure(Cause.PLAIN_HTTP, Stage.HEAD, Side.CLIENT))
+
+    # ----------------------------------------------------------------------------------------------------------
+    # Requests
 
     def request_id(self) -> bytes:
         """Unique among all workers and restarts: 48 random bits a process, and a count."""
@@ -176,12 +244,14 @@ class Worker:
         else:
             self.backend.handle(message)
 
-    def _take_log(self, message: object, descriptor: int) -> None:
-        """What logrotate had moved away goes on in a new file."""
+    def _take_file(self, message: object, descriptor: int) -> None:
+        """What logrotate had moved away goes on in a new file; certificates were renewed."""
         if isinstance(message, NewAccessLog) and self._access is not None:
             self._access.reopen(descriptor)
         elif isinstance(message, NewEventLog) and self._event_log is not None:
             take_over(self._event_log, descriptor)
+        elif isinstance(message, NewCertificates) and self._handshakes is not None:
+            self._renew(self._handshakes.tls, descriptor)
         else:
             os.close(descriptor)
 
@@ -198,6 +268,8 @@ class Worker:
             gevent.sleep(REPORT_EVERY)
             if self._access is not None:
                 self._access.flush()
+            if self._handshakes is not None:
+                self._handshakes.failures.tell_rest(self.deadlines.now())
             for desk in self.backend.desks.values():
                 if (counters := desk.counters()) is not None:
                     self._keeper.send(counters)
@@ -232,8 +304,9 @@ def main(arguments: list[str]) -> int:
     settings = from_json(_read_all(int(os.environ["PORTICO_SETTINGS_FD"])))
     name = os.environ.get("SUPERVISOR_PROCESS_NAME", str(os.getpid()))
     access = AccessLog(int(descriptor)) if (descriptor := os.environ.get("PORTICO_ACCESS_FD")) else None
+    bundle = _bundle(os.environ.pop("PORTICO_TLS_FD", ""))
     try:
-        worker = Worker(settings, run_directory, f"portico-front:{name}", access, event_log)
+        worker = Worker(settings, run_directory, f"portico-front:{name}", access, event_log, bundle)
     except BadModule as problem:
         structlog.get_logger().error("front.bad-module", problem=str(problem))
         sys.stderr.write(f"portico: {problem}\n")
@@ -244,6 +317,11 @@ def main(arguments: list[str]) -> int:
         become(settings.front.user or "nobody")
     worker.run(sockets)
     return 0
+
+
+def _bundle(descriptor: str) -> Bundle | None:
+    """The certificates and their keys; afterwards they are in this process alone."""
+    return Bundle.from_bytes(_read_all(int(descriptor)).encode("ascii")) if descriptor else None
 
 
 def _read_all(descriptor: int) -> str:

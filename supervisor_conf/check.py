@@ -9,13 +9,14 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from supervisor_conf import launch, run_directory
+from supervisor_conf import certificates, launch, run_directory
 from supervisor_conf.conffile import minimum_descriptors
 from supervisor_conf.plugin import sockets
 from supervisor_conf.setting_errors import SettingsError, display
@@ -100,6 +101,7 @@ def _all(settings: Settings, environ: Mapping[str, str], addresses: bool) -> Ite
     yield from _descriptors(settings)
     yield from _front_user(settings.front)
     yield from _modules(settings)
+    yield from _tls(settings.front)
     names_users = settings.file is not None and not is_web_config(settings.file)
     if not names_users and os.geteuid() == 0:
         expected = "an ordinary user, since the app runs as whoever starts it"
@@ -178,6 +180,22 @@ def _modules(settings: Settings) -> Iterator[_Raw]:
         return
     for path, use, sentence in json.loads(asked.stdout.rpartition("\n")[2]):
         yield _Raw(tuple(path), display(use), f"a module that works: {sentence}")
+
+
+def _tls(front: FrontSettings) -> Iterator[_Raw]:
+    path, tls = ("front", "tls"), front.tls
+    if tls is None:
+        return
+    if not any(listen.scheme == "https" for listen in front.listen):
+        expected = "an https:// address in listen, since nothing else is encrypted"
+        yield _Raw(path, "[front.tls]", expected, 'listen = ["https://[::]:443"]', Severity.WARNING)
+    try:
+        bundle = certificates.load(tls)
+    except certificates.Unusable as problem:
+        yield _Raw((*path, *problem.place), problem.read, problem.expected, problem.example)
+        return
+    for doubt in certificates.doubts(tls, bundle, time.time()):
+        yield _Raw((*path, *doubt.place), doubt.read, doubt.expected, doubt.example, Severity.WARNING)
 
 
 def _app(app: AppSettings, environ: Mapping[str, str], *, names_users: bool) -> Iterator[_Raw]:

@@ -11,15 +11,17 @@ from urllib.parse import urlsplit
 
 from supervisor_conf.setting_errors import Unfit
 
-EXPECTED = "an address such as http://HOST:PORT, unix:/path or fd:N"
+EXPECTED = "an address such as http://HOST:PORT, https://HOST:PORT, unix:/path or fd:N"
 EXAMPLE = '"http://127.0.0.1:8080"'
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """One address of `[front] listen`. `scheme`: "http", "unix" or "fd" ("https" comes with TLS)."""
+    """One address of `[front] listen`. `scheme`: "http", "https", "unix" or "fd"."""
 
     scheme: str
     host: str = ""
@@ -38,8 +40,8 @@ class Listen:
 
 
 def parse_listen(text: str, base: Path) -> Listen:
-    """`http://HOST[:PORT]` (IPv4, [IPv6] or a name; port 80 if none, 0 = any free one), `unix:PATH` (relative
-    to `base`), `fd:N`. Raises Unfit."""
+    """`http://HOST[:PORT]` (IPv4, [IPv6] or a name; port 80 if none, 0 = any free one), `https://` likewise (443),
+    `unix:PATH` (relative to `base`), `fd:N`. Raises Unfit."""
     scheme, _, rest = text.partition(":")
     if scheme == "unix":
         return _unix(rest, base)
@@ -47,10 +49,8 @@ def parse_listen(text: str, base: Path) -> Listen:
         if not re.fullmatch(r"[0-9]{1,6}", rest) or int(rest) in (1, 2):
             raise Unfit("fd:N with the number of an inherited listening socket", example='"fd:3"')
         return Listen("fd", fd=int(rest))
-    if scheme == "https":
-        raise Unfit("http://, since https:// is not yet supported", example=EXAMPLE)
-    if scheme == "http" and rest.startswith("//"):
-        return _http(text)
+    if scheme in DEFAULT_PORTS and rest.startswith("//"):
+        return _http(scheme, text)
     raise Unfit(EXPECTED, example=EXAMPLE)
 
 
@@ -78,7 +78,7 @@ def _unix(rest: str, base: Path) -> Listen:
     return Listen("unix", path=str(absolute(base, path)))
 
 
-def _http(text: str) -> Listen:
+def _http(scheme: str, text: str) -> Listen:
     try:
         parts = urlsplit(text)
         host, port = parts.hostname or "", parts.port
@@ -87,7 +87,7 @@ def _http(text: str) -> Listen:
         raise Unfit(EXPECTED, example=EXAMPLE) from problem
     if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
         raise Unfit(f"{EXPECTED}, without a path", example=EXAMPLE)
-    return Listen("http", host=named, port=80 if port is None else port)
+    return Listen(scheme, host=named, port=DEFAULT_PORTS[scheme] if port is None else port)
 
 
 def absolute(base: Path, text: str) -> Path:

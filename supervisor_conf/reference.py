@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from supervisor_conf.changes import Needs, needs_of_app, needs_of_front
 from supervisor_conf.module_table import SHIPPED
-from supervisor_conf.setting_table import APP, FRONT, REQUIRED, Key, Support
+from supervisor_conf.setting_table import APP, CERTIFICATE, FRONT, REQUIRED, TLS, Key, Support
 
 _HEAD = """\
 # Settings
@@ -32,14 +32,10 @@ def reference() -> str:
     """The whole page, in Markdown."""
     return "\n".join(
         [
-            _HEAD,
-            "## `[front]`\n",
-            *_rows(FRONT, needs_of_front),
-            "",
-            "## `[apps.NAME]`\n",
-            _NAMES,
-            *_rows(APP, needs_of_app),
-            "",
+            *(_HEAD, "## `[front]`\n", *_rows(FRONT, needs_of_front), ""),
+            *("## `[front.tls]`\n", _TLS, *_rows(TLS, lambda _: Needs.WORKERS), ""),
+            *("## `[[front.tls.certificates]]`\n", *_rows(CERTIFICATE, lambda _: Needs.WORKERS), ""),
+            *("## `[apps.NAME]`\n", _NAMES, *_rows(APP, needs_of_app), ""),
             _MODULES,
             *(line for name, keys in SHIPPED.items() for line in _module(name, keys)),
         ],
@@ -63,6 +59,11 @@ file. The other keys are the module's own.
 
 def _module(name: str, keys: tuple[Key, ...]) -> list[str]:
     return [f'### `use = "{name}"`\n', *_rows(keys, lambda _: Needs.WORKERS), ""]
+
+
+_TLS = """\
+What the `https://` addresses need: [tls.md](tls.md).
+"""
 
 
 def _rows(keys: tuple[Key, ...], needs: Callable[[str], Needs]) -> list[str]:

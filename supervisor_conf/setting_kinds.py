@@ -167,6 +167,28 @@ def _pseudonym(value: object, _: Place) -> str:
     return text
 
 
+def _tls_version(value: object, _: Place) -> str:
+    """TOML's number 1.2 means what the string does."""
+    text = str(value) if isinstance(value, float) else str_of(value)
+    if text not in ("1.2", "1.3"):
+        raise ValueError("none of the versions")
+    return text
+
+
+_REDIRECTS = (301, 302, 307, 308)
+
+
+def _redirect(value: object, _: Place) -> int:
+    if value in ("off", False):
+        return 0
+    status = whole(value)
+    if status not in _REDIRECTS:
+        raise ValueError("no redirect")
+    return status
+
+
+TLS_VERSION = Kind("string", "1.2 or 1.3", '"1.2"', _tls_version)
+REDIRECT = Kind("status", 'one of 301, 302, 307, 308, or "off"', "308", _redirect)
 FLAG = Kind("boolean", "true or false", "true", _flag)
 TEXT = Kind("string", "a string on one line", '"..."', _text)
 PSEUDONYM = Kind("string", "a name without blanks (RFC 9110 7.6.3)", '"portico"', _pseudonym)

@@ -98,9 +98,6 @@ class Reader:
         return value
 
     def _unknown(self, path: KeyPath, known: Mapping[str, Key]) -> None:
-        if path == ("front", "tls"):
-            self.refuse(path, "a table", "no such table, since TLS is not yet supported")
-            return
         near = nearest(path[-1], known)
         if near:
             self.refuse(

@@ -72,9 +72,7 @@ def _same_routes(apps: Sequence[AppSettings]) -> Iterator[Conflict]:
 
 
 def _same_ports(front: FrontSettings, apps: Sequence[AppSettings]) -> Iterator[Conflict]:
-    owners = {
-        listen.port: "[front] listen" for listen in front.listen if listen.scheme == "http" and listen.port
-    }
+    owners = {listen.port: "[front] listen" for listen in front.listen if listen.port}
     for app in apps:
         if app.port and app.port in owners:
             yield Conflict(

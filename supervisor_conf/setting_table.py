@@ -44,8 +44,8 @@ FRONT = (
         "listen",
         kinds.LISTEN,
         ["http://127.0.0.1:8080"],
-        "Addresses visitors connect to: `http://HOST:PORT` (IPv4, `[IPv6]` or a name), `unix:/path`, `fd:N` "
-        "(an inherited listening socket).",
+        "Addresses visitors connect to: `http://HOST:PORT` (IPv4, `[IPv6]` or a name), `https://HOST:PORT` "
+        "(wants `[front.tls]`), `unix:/path`, `fd:N` (an inherited listening socket).",
     ),
     Key(
         "workers",
@@ -133,6 +133,68 @@ FRONT = (
         False,
         "Apply a changed file by itself, as `app reload` would. `true` for a web.config.",
     ),
+)
+
+TLS = (
+    Key(
+        "certificate",
+        kinds.OPTIONAL_FILE,
+        "",
+        "Certificate in PEM, the server's own first, then those between it and the root.",
+        example='"shop.pem"',
+    ),
+    Key(
+        "key",
+        kinds.OPTIONAL_FILE,
+        "",
+        'Its private key in PEM, without a passphrase; `""`: in the file of the certificate.',
+        example='"shop.key"',
+    ),
+    Key("minimum_version", kinds.TLS_VERSION, "1.2", "Oldest version of TLS that is spoken."),
+    Key(
+        "client_certificate",
+        kinds.choice("off", "optional", "required"),
+        "off",
+        "Whether clients are asked for a certificate, and refused without one.",
+    ),
+    Key(
+        "client_ca",
+        kinds.OPTIONAL_FILE,
+        "",
+        "Authorities, in PEM, whose certificates of clients count.",
+        example='"clients-ca.pem"',
+    ),
+    Key(
+        "redirect",
+        kinds.REDIRECT,
+        "off",
+        "Status of the answer that sends visitors of the `http://` addresses to the same place with `https://`.",
+    ),
+    Key(
+        "redirect_port",
+        kinds.integer(0, 65535, "443"),
+        0,
+        "Port that visitors are sent to; 0 is that of the first `https://` address.",
+    ),
+    Key(
+        "hsts",
+        kinds.duration(0, 20 * 365 * kinds.DAY, '"365d"'),
+        0,
+        "Age of `Strict-Transport-Security`, which keeps browsers on `https://`; 0 sends none.",
+    ),
+    Key("hsts_subdomains", kinds.FLAG, False, "`includeSubDomains` with it."),
+    Key("hsts_preload", kinds.FLAG, False, "`preload` with it: the domain may be put into browsers' lists."),
+)
+
+CERTIFICATE = (
+    Key(
+        "certificate",
+        kinds.FOLDER,
+        REQUIRED,
+        "As above, for other names: a visitor gets the one that has the name it asks for (SNI).",
+        example='"other.pem"',
+    ),
+    Key("key", kinds.OPTIONAL_FILE, "", "As above.", example='"other.key"'),
 )
 
 APP = (

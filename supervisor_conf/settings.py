@@ -24,6 +24,9 @@ from supervisor_conf.setting_errors import Unfit, display
 from supervisor_conf.setting_kinds import Place, checked_words
 from supervisor_conf.setting_reader import Reader
 from supervisor_conf.setting_table import APP, FRONT, Key, Support
+from supervisor_conf.tls_settings import TlsSettings as TlsSettings
+from supervisor_conf.tls_settings import read_tls, tls_from
+from supervisor_conf.toml_lines import KeyPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class FrontSettings:
     via: str
     reload_on_change: bool
     modules: tuple[ModuleSettings, ...] = ()
+    tls: TlsSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +231,25 @@ def _read_front(reader: Reader, data: Mapping[str, Any], base: Path, listen: Seq
         table = {name: value for name, value in table.items() if name != "listen"}
         values["listen"] = _listen_options(reader, listen)
         keys = tuple(key for key in FRONT if key.name != "listen")
-    return reader.keys(("front",), table, keys, Place(base)) | values
+    written = {name: value for name, value in table.items() if name != "tls"}
+    values |= reader.keys(("front",), written, keys, Place(base))
+    if "tls" in table:
+        values["tls"] = read_tls(reader, table["tls"], base)
+    _apply_tls_rules(reader, values, ("--listen",) if listen else ("front", "listen"), "tls" in table)
+    return values
+
+
+def _apply_tls_rules(reader: Reader, values: Mapping[str, Any], listen: KeyPath, written: bool) -> None:
+    encrypted = [one.url for one in values.get("listen", ()) if one.scheme == "https"]
+    tls: TlsSettings | None = values.get("tls")
+    if encrypted and not written:
+        expected = "a table [front.tls] beside an https:// address"
+        reader.refuse(listen, display(encrypted[0]), expected, '[front.tls] certificate = "shop.pem"')
+    if tls is not None and tls.redirect and not (encrypted or tls.redirect_port):
+        expected = "an https:// address to send visitors to, or redirect_port"
+        reader.refuse(
+            ("front", "tls", "redirect"), str(tls.redirect), expected, 'listen = ["https://[::]:443"]'
+        )
 
 
 def _listen_options(reader: Reader, listen: Sequence[str]) -> tuple[Listen, ...]:
@@ -300,6 +322,7 @@ def from_json(text: str) -> Settings:
     front["listen"] = tuple(Listen(**listen) for listen in data["front"]["listen"])
     front["run_directory"] = Path(front["run_directory"])
     front["modules"] = _modules(data["front"])
+    front["tls"] = tls_from(data["front"]["tls"])
     return Settings(
         file=_path(data["file"]),
         front=FrontSettings(**front),

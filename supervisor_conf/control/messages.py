@@ -216,6 +216,12 @@ class NewEventLog:
 
 
 @dataclass(frozen=True, slots=True)
+class NewCertificates:
+    """Use these for handshakes from now on. The descriptor that comes with it is a memory file with a
+    `certificates.Bundle`: private keys never travel in a message."""
+
+
+@dataclass(frozen=True, slots=True)
 class AskRequests:
     """List your requests (`app requests`)."""
 
@@ -478,6 +484,11 @@ class Say:
     """A line for the person at the terminal of `portico run`."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CertificatesRenewed:
+    """What is on disk has been tried, and the workers have it: give it to new ones too."""
 
 
 @dataclass(frozen=True, slots=True)

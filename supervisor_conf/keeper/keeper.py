@@ -21,6 +21,7 @@ from supervisor_conf.control.server import ControlServer, Peer
 from supervisor_conf.keeper import processes, restartfile
 from supervisor_conf.keeper.app import KeptApp
 from supervisor_conf.keeper.care import ROUND
+from supervisor_conf.keeper.certificates import Certificates
 from supervisor_conf.keeper.link import PluginLink
 from supervisor_conf.keeper.logs import Logs
 from supervisor_conf.keeper.offline import FILE, Offline
@@ -60,6 +61,7 @@ class Keeper:
         self.offline = Offline(self, log)
         self._watch = Watch((FILE, restartfile.NAME), self._look_in, log)
         self._logs = Logs(front.access_log, run_directory, event_log)
+        self._certificates = Certificates(front.tls, self.worker_peers, self.tell_plugin, log)
         self._server = ControlServer(run_directory / "control.sock", self, log, group=group)
         self._orders = Orders(self)
         self._peers: dict[int, Peer] = {}
@@ -163,6 +165,7 @@ class Keeper:
         self._server.start()
         self._tell_if_apps_stopped()
         gevent.spawn(self._care_for_ever)
+        gevent.spawn(self._certificates.watch_for_ever)
 
     def _care_for_ever(self) -> None:
         while True:
@@ -188,6 +191,7 @@ class Keeper:
         """`outdated`: newest generations with older settings, as the plugin counts them."""
         drain_limit = settings.front.drain_limit
         self._logs.change(settings.front.access_log)
+        self._certificates.change(settings.front.tls)
         for app in settings.apps:
             known = self.apps.get(app.name)
             if known is None:
@@ -344,6 +348,7 @@ class Keeper:
                     peer.number, peer.pid, tuple(number for one, number in peer.using if one == name)
                 )
             self._share_queues()
+            self._certificates.welcome(peer)
             self.tell_plugin(messages.FrontReady(peer.pid))
 
     def heard(self, peer: Peer, message: Any) -> None:

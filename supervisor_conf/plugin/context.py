@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from supervisor_conf.plugin.certificates import HeldCertificates
 from supervisor_conf.plugin.exits import Waker
 from supervisor_conf.plugin.guard import Guard
 from supervisor_conf.plugin.memory import PluginMemory
@@ -30,6 +31,7 @@ class Context:
     terminal: Terminal | None
     shim: Path | None
     restarts: Restarts
+    certificates: HeldCertificates
     send: Callable[[object], None]  # to the keeper; forgotten when there is none: the next one gets Memory
 
     @staticmethod

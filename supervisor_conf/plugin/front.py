@@ -49,12 +49,20 @@ class ManagedWorker(ManagedProcess):
             "PORTICO_SETTINGS_FD": str(3 + count),
             "PORTICO_LOG_FD": str(4 + count),
         }
+        tls = self._certificates()  # the only one that may fail
         access = self._access_log()
         if access:
             self.process.config.environment["PORTICO_ACCESS_FD"] = str(5 + count)
+        if tls:
+            self.process.config.environment["PORTICO_TLS_FD"] = str(5 + count + len(access))
         told = memory_file("portico-settings", to_json(without_secrets(self.context.settings)).encode())
         # Copies: `spawn` closes what it is given.
-        return (*(os.dup(fd) for fd in listening), told, os.dup(self.context.log_fd), *access)
+        return (*(os.dup(fd) for fd in listening), told, os.dup(self.context.log_fd), *access, *tls)
+
+    def _certificates(self) -> tuple[int, ...]:
+        """One descriptor, or none. Raises OSError."""
+        tls = self.context.settings.front.tls
+        return () if tls is None else (self.context.certificates.descriptor(tls),)
 
     def _access_log(self) -> tuple[int, ...]:
         """One descriptor, or none: what cannot be opened is a warning, and requests are served without it."""

@@ -10,6 +10,7 @@ from typing import Any, Final
 from supervisor import events
 
 from supervisor_conf import logfiles
+from supervisor_conf.certificates import Unusable
 from supervisor_conf.control import messages
 from supervisor_conf.plugin import commands, sockets
 from supervisor_conf.plugin.apps import ManagedApp
@@ -223,6 +224,8 @@ class Plugin:
                     self.context.log.error("keep.refused", key=key, characters=len(text))
             case messages.Say(text=text):
                 self._say(text)
+            case messages.CertificatesRenewed():
+                self._certificates_renewed()
             case messages.FrontReady(pid=pid):
                 self._front_ready(pid)
             case messages.RecycleFront():
@@ -249,6 +252,12 @@ class Plugin:
         else:
             app.start()
         self.context.waker.poke()
+
+    def _certificates_renewed(self) -> None:
+        try:
+            self.context.certificates.refresh(self.context.settings.front.tls)
+        except Unusable as problem:  # replaced once more, meanwhile: the keeper will say so
+            self.context.log.warning("tls.unusable", problem=problem.sentence)
 
     def _front_ready(self, pid: int) -> None:
         self.context.log.info("worker.ready", pid=pid)

@@ -21,7 +21,7 @@ from typing import Final, Protocol
 
 from supervisor.states import SupervisorStates
 
-from supervisor_conf import launch, run_directory
+from supervisor_conf import certificates, launch, run_directory
 from supervisor_conf.changes import Changes, compare
 from supervisor_conf.check import DESCRIPTORS_ABOVE
 from supervisor_conf.conffile import (
@@ -66,7 +66,13 @@ class _Turn:
     asker: int
     changes: Changes
     warnings: tuple[str, ...]
+    renewed: bool = False  # the certificates
     replacing: bool = False  # the workers are being replaced
+
+    @property
+    def summary(self) -> str:
+        said = [] if self.renewed and self.changes.nothing else [self.changes.summary]
+        return "; ".join((*said, "renewed the certificates") if self.renewed else said)
 
 
 class Reload:
@@ -155,10 +161,13 @@ class Reload:
             names = ", ".join((*changes.added, *changes.removed, *changes.counts))
             return self._refuse(asker, f"{names}: {_FOREIGN}")
         try:
+            renewed = self._context.certificates.refresh(settings.front.tls)
             self._prepare(settings, changes)
+        except certificates.Unusable as problem:
+            return self._refuse(asker, str(problem))
         except (OSError, ValueError) as problem:
             return self._refuse(asker, f"The run directory or supervisord would not have it: {problem}")
-        self._turn = turn = _Turn(asker, changes, warnings)
+        self._turn = turn = _Turn(asker, changes, warnings, renewed)
         self._environments = environments
         self._moved.update(changes.moved)
         self._take_over(settings, changes)
@@ -259,9 +268,9 @@ class Reload:
             changed=changes.changed,
             front=changes.front,
         )
-        silent = turn.asker == NOBODY and changes.nothing
+        silent = turn.asker == NOBODY and changes.nothing and not turn.renewed
         if not silent:
-            self._answer(turn.asker, "\n".join((*turn.warnings, f"reload: {changes.summary}")))
+            self._answer(turn.asker, "\n".join((*turn.warnings, f"reload: {turn.summary}")))
         self._context.waker.poke()
 
     def _answer(self, asker: int, text: str, *, problem: bool = False) -> None:

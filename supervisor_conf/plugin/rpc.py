@@ -17,6 +17,7 @@ from backend_shim import autoload
 from supervisor_conf import eventlog, logfiles, run_directory
 from supervisor_conf.conffile import render_supervisorctl_conf
 from supervisor_conf.plugin import guard, memory, sockets
+from supervisor_conf.plugin.certificates import HeldCertificates
 from supervisor_conf.plugin.context import Context
 from supervisor_conf.plugin.descriptors import lift, make_room
 from supervisor_conf.plugin.exits import Waker
@@ -111,6 +112,7 @@ def _plugin(supervisord: Any, config: str = "", **unknown: str) -> Plugin:
         waker=Waker(),
         terminal=prepared.terminal,
         shim=prepared.shim,
+        certificates=HeldCertificates(log),
         restarts=Restarts(options, lambda managed: plugin.tell_failure(managed)),
         send=lambda message: plugin.send(message),
     )

@@ -90,7 +90,7 @@ class MemoryFront(Worker):
         """A visitor's connection, accepted."""
         ours, theirs = self.loop.pair(capacity)
         self.front_ends.append(ours)
-        self._accepted(ours, ("192.0.2.7", 40000))  # type: ignore[arg-type]
+        self._accepted(self.settings.front.listen[0], ours, ("192.0.2.7", 40000))  # type: ignore[arg-type]
         return theirs
 
     def settle(self) -> None:

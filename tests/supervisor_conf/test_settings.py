@@ -28,6 +28,7 @@ from supervisor_conf.settings import (
     to_json,
     without_secrets,
 )
+from supervisor_conf.tls_settings import CertificateFiles, TlsSettings
 
 ROOT = Path(__file__).parents[2]
 
@@ -137,7 +138,7 @@ def test_the_defaults(tmp_path: Path) -> None:
 
 def test_the_table_has_exactly_the_fields_of_the_dataclasses() -> None:
     front = [field.name for field in dataclasses.fields(FrontSettings)]
-    assert [*(key.name for key in FRONT), "modules"] == front  # tables of their own: module_table.py
+    assert [*(key.name for key in FRONT), "modules", "tls"] == front  # tables of their own
     fields = [field.name for field in dataclasses.fields(AppSettings)]
     assert ["name", *(key.name for key in APP), "environment_with_port", "modules"] == fields
 
@@ -395,6 +396,11 @@ SECONDS = st.floats(0, 10**6)
 PAIRS = st.lists(st.tuples(TEXT, TEXT), max_size=3).map(tuple)
 TEXTS = st.lists(TEXT, max_size=3).map(tuple)
 MODULES = st.builds(ModuleSettings, TEXT, TEXT)
+CERTIFICATES = st.lists(st.builds(CertificateFiles, PATHS, PATHS), max_size=2).map(tuple)
+TLS = st.builds(
+    TlsSettings, CERTIFICATES, st.integers(), TEXT, TEXT, st.none() | PATHS,
+    *(st.integers(), st.integers(), SECONDS, st.booleans(), st.booleans()),
+)  # fmt: skip
 LISTENS = st.builds(Listen, st.sampled_from(["http", "unix", "fd"]), TEXT, st.integers(), TEXT, st.integers())
 
 
@@ -410,6 +416,7 @@ def strategy(annotation: str) -> st.SearchStrategy[object]:
         "tuple[tuple[str, str], ...]": PAIRS,
         "tuple[tuple[str, float], ...]": st.lists(st.tuples(TEXT, SECONDS), max_size=3).map(tuple),
         "tuple[ModuleSettings, ...]": st.lists(MODULES, max_size=2).map(tuple),
+        "TlsSettings | None": st.none() | TLS,
         "tuple[Listen, ...]": st.lists(LISTENS, max_size=3).map(tuple),
     }[annotation]
 

@@ -27,8 +27,8 @@ def error_of(folder: Path, text: str | bytes, listen: tuple[str, ...] = ()) -> S
 FRONT_ERRORS = [
     (
         "listen",
-        '["https://127.0.0.1"]',
-        'read "https://127.0.0.1"; expected http://, since https:// is not yet',
+        '["http://[::1]", "https://127.0.0.1"]',
+        'read "https://127.0.0.1:443"; expected a table [front.tls] beside an https:// address',
     ),
     ("listen", '"127.0.0.1:8080"', "an address such as http://HOST:PORT"),
     ("listen", '"http://127.0.0.1:99999"', "an address such as"),
@@ -184,7 +184,7 @@ WHOLE = [
     ('[apps.shop]\ncommand = "x"\n[tls]\n', "tls", 3, "read an unknown table; expected one of the tables [front]"),
     ('front = 5\n[apps.shop]\ncommand = "x"\n', "front", 1, "read 5; expected a table"),
     ('port = 5\n[apps.shop]\ncommand = "x"\n', "port", 1, "read an unknown key"),
-    ('[front.tls]\n[apps.shop]\ncommand = "x"\n', "front.tls", 1, "TLS is not yet supported"),
+    ('[front.tls]\n[apps.shop]\ncommand = "x"\n', "front.tls.certificate", 1, "read nothing; expected the path of"),
     ("[apps.shop]\n", "apps.shop.command", 1, "read nothing; expected a command"),
     ('[apps."a b"]\ncommand = "x"\n', 'apps."a b"', 1, "letters, digits, - and _"),
     ('[apps.all]\ncommand = "x"\n', "apps.all", 1, "and not all"),
