@@ -328,6 +328,7 @@ class Connection:
             and is_loopback(self.caller.address)
             and not (request and is_relayed(request.fields)),
             show_report=bool(desk and desk.settings.startup_error_page),
+            link=desk.settings.startup_error_link if desk else "",
         )
 
 

@@ -46,6 +46,7 @@ class _Page:
     request_id: str
     report: Report | None
     last_lines: str
+    link: str
 
 
 def render(
@@ -57,15 +58,17 @@ def render(
     app: str = "",
     loopback: bool = False,
     show_report: bool = False,
+    link: str = "",
 ) -> tuple[bytes, bytes]:
     """Content-Type and body of the answer to a request that failed.
 
     `accept`: all Accept values joined by commas, or b"". A refusal that brings a body of its own
     (app_offline.htm) is answered with its bytes, as HTML whose charset only the file knows.
+    `link`: the URL of `startup_error_link`, shown where a start has failed.
     """
     if failure.refusal and failure.refusal.verbatim:
         return b"text/html", failure.refusal.body.encode("utf-8", "surrogateescape")
-    page = _page(status, failure, request_id, app, loopback, show_report)
+    page = _page(status, failure, request_id, app, loopback, show_report, link)
     form = preferred_form(accept)
     if form is Form.HTML:
         return form.value, _html(page)
@@ -75,7 +78,13 @@ def render(
 
 
 def _page(
-    status: int, failure: Failure, request_id: str, app: str, loopback: bool, show_report: bool
+    status: int,
+    failure: Failure,
+    request_id: str,
+    app: str,
+    loopback: bool,
+    show_report: bool,
+    link: str,
 ) -> _Page:
     report = failure.refusal.report if failure.refusal and show_report else None
     # ANCM's users know a failed start by this number.
@@ -90,6 +99,7 @@ def _page(
         request_id=request_id,
         report=report,
         last_lines=report.last_lines if report and loopback else "",
+        link=link if start_failed else "",
     )
 
 
@@ -197,6 +207,8 @@ def _text(page: _Page) -> bytes:
     lines += [f"{label}: {value}" for label, value in _facts(page)]
     if page.report and page.report.advice:
         lines += ["", *(f"- {advice}" for advice in page.report.advice)]
+    if page.link:
+        lines += ["", f"More: {page.link}"]
     if page.last_lines:
         lines += ["", "Last output of the app:", page.last_lines.rstrip()]
     return "\n".join([*lines, ""]).encode("utf-8", "replace")
@@ -214,6 +226,8 @@ def _json(page: _Page) -> bytes:
     }
     if page.app:
         problem["app"] = page.app
+    if page.link:
+        problem["link"] = page.link
     if page.report:
         problem["report"] = _report_members(page.report, page.last_lines)
     return json.dumps(problem, ensure_ascii=True).encode("ascii")
@@ -288,6 +302,7 @@ def _html_report(page: _Page) -> str:
     return "".join(
         (
             _html_list("What to try", "ul", list(page.report.advice)),
+            f'<p><a href="{escape(page.link)}">{escape(page.link)}</a></p>' if page.link else "",
             _html_list(
                 "How far it came", "ol", [f"{s.name} {s.after:.2f} s {s.note}" for s in page.report.steps]
             ),

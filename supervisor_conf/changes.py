@@ -64,6 +64,7 @@ NEEDS_OF_APP: Final[Mapping[str, Needs]] = {
     "stdout_log_max_bytes": Needs.NOTHING,
     "stdout_log_keep": Needs.NOTHING,
     "startup_error_page": Needs.WORKERS,
+    "startup_error_link": Needs.WORKERS,
     "shim": Needs.PROCESS,
     "overlap": Needs.NOTHING,
     "recycle_after": Needs.NOTHING,

@@ -282,6 +282,16 @@ APPLICATION_PATH = Kind("string", "an absolute path of a URL without a query", '
 READY = Kind("string", '"listen", or an absolute path of a URL', '"/healthz"', _ready)
 PROBE = Kind("string", 'an absolute path of a URL, or "" for none', '"/healthz"', _probe)
 
+
+def _link(value: object, _: Place) -> str:
+    text = str_of(value)
+    if text and not re.fullmatch(r"https?://[!-~]{1,2000}", text):
+        raise ValueError("not a link")
+    return text
+
+
+LINK = Kind("string", 'an http or https URL, or "" for none', '"https://wiki.example.com/shop"', _link)
+
 # ------------------------------------------------------------------------------------------------------------
 # Lists and tables
 

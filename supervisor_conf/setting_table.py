@@ -317,6 +317,7 @@ APP = (
         "How many log files of an app are kept, those of earlier starts and rotated parts together.",
     ),
     Key("startup_error_page", kinds.FLAG, True, "`false`: a failed start is answered by a bare 502."),
+    Key("startup_error_link", kinds.LINK, "", "A link on the page of a failed start, for whoever can help."),
     Key(
         "shim", kinds.choice("auto", "off"), "auto", "Zero-code activation of the token check in Python apps."
     ),

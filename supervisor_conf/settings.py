@@ -89,6 +89,7 @@ class AppSettings:
     stdout_log_max_bytes: int
     stdout_log_keep: int
     startup_error_page: bool
+    startup_error_link: str
     shim: str
     overlap: bool
     recycle_after: tuple[tuple[str, float], ...]

@@ -18,11 +18,13 @@ from supervisor_conf.setting_errors import SettingsError, SettingsWarning, Unfit
 from supervisor_conf.setting_table import APP, FRONT, Support
 from supervisor_conf.webconfig_environment import read_environment
 from supervisor_conf.webconfig_handlers import read_handlers
+from supervisor_conf.webconfig_initialization import read_initialization
 from supervisor_conf.webconfig_sections import ASP_NET_CORE, HTTP_PLATFORM, Notes, Sections, collection, shown
 from supervisor_conf.webconfig_table import (
     ATTRIBUTES,
     CONTENT_LENGTH,
     DEFAULT_LOG,
+    DELAY,
     FLAG,
     HANDLER_SETTINGS,
     KNOWN,
@@ -41,6 +43,9 @@ EXAMPLE = '<aspNetCore processPath="dotnet" arguments=".\\shop.dll" />'
 _KEYS = {key.name: key for key in (*FRONT, *APP)}
 _COLLECTIONS = ("environmentVariables", "handlerSettings", "recycleOnFileChange")
 _START_ATTEMPTS = 2
+_NO_RELOAD, _SHUTDOWN_DELAY = "disallowRotationOnConfigChange", "shutdownDelay"
+_LAUNCHER_PATH, _LAUNCHER_ARGUMENTS = "ANCM_LAUNCHER_PATH", "ANCM_LAUNCHER_ARGS"
+_ERROR_LINK = "ANCM_ADDITIONAL_ERROR_PAGE_LINK"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,11 @@ def error_of(conflict: setting_rules.Conflict, found: WebConfig, file: Path) -> 
     return SettingsError(place.path, conflict.read, conflict.expected, file=str(file), line=place.line)
 
 
+def _place_of(owner: Element, attribute: str) -> Place:
+    """Where an attribute would stand that is not there."""
+    return Place(f"{owner.place.path}/@{attribute}", owner.place.line)
+
+
 class _Reader:
     """Reads one tree; `app`, `front` and `places` grow."""
 
@@ -107,11 +117,12 @@ class _Reader:
         self._read_log(DEFAULT_LOG[name])
         self._read_model()
         self._read_environment(owners)
-        self._name_what_has_no_effect(owners)
+        self.front["reload_on_change"] = True  # as IIS does with a changed web.config
+        self._read_settings_of_the_handler(owners)
         self._read_handlers(sections, MODULES[name])
         self._read_limits(sections)
-        if _KEYS["reload_on_change"].support is Support.FULL:
-            self.front["reload_on_change"] = True  # as IIS does with a changed web.config
+        self._read_initialization(sections)
+        self._read_link()
 
     def _choose(self, root: Element, sections: Sections) -> str:
         names = [name for name in (ASP_NET_CORE, HTTP_PLATFORM) if sections.of(name)]
@@ -188,18 +199,27 @@ class _Reader:
     # The command
 
     def _read_command(self, owner: Element) -> None:
-        attribute = self._attributes.get("processPath")
+        attribute = self._launched_instead("processPath", _LAUNCHER_PATH, owner)
         if attribute is None or not attribute.value.strip():
-            place = (
-                attribute.place if attribute else Place(f"{owner.place.path}/@processPath", owner.place.line)
-            )
+            place = attribute.place if attribute else _place_of(owner, "processPath")
             read = shown(attribute.value) if attribute else "nothing"
             self._notes.refuse(place, read, "the program to start", EXAMPLE)
             return
         self.places["command"] = attribute.place
         program = self._program(attribute)
-        words = [program, *self._arguments()]
+        words = [program, *self._arguments(self._launched_instead("arguments", _LAUNCHER_ARGUMENTS, owner))]
         self.app["command"] = tuple(as_word(word) for word in words)
+
+    def _launched_instead(self, name: str, variable: str, owner: Element) -> Attribute | None:
+        """The attribute, or what a debugger has put into the environment: ANCM prefers that."""
+        attribute = self._attributes.get(name)
+        text = self._variables.get(variable)
+        if not text or owner.name != ASP_NET_CORE:
+            return attribute
+        place = attribute.place if attribute else _place_of(owner, name)
+        read = shown(attribute.value) if attribute else "nothing"
+        self._notes.warn(place, read, f"{variable} of the environment, which goes before it")
+        return Attribute(text, place)
 
     def _program(self, attribute: Attribute) -> str:
         expanded = expand(attribute.value, self._variables)
@@ -227,8 +247,7 @@ class _Reader:
         file = self._place.base / path
         return f"./{path}" if file.is_file() and os.access(file, os.X_OK) else path
 
-    def _arguments(self) -> list[str]:
-        attribute = self._attributes.get("arguments")
+    def _arguments(self, attribute: Attribute | None) -> list[str]:
         if attribute is None:
             return []
         expanded = expand(attribute.value, self._variables, port=True)
@@ -292,14 +311,26 @@ class _Reader:
                 expected = f"{_START_ATTEMPTS}, which is how often a start is tried"
                 self._notes.warn(retries.place, shown(retries.value), expected)
 
-    def _name_what_has_no_effect(self, owners: list[Element]) -> None:
+    def _read_settings_of_the_handler(self, owners: list[Element]) -> None:
         for file in self._items(owners, "recycleOnFileChange", "file", ("path",)):
             expected = "nothing here, since ANCM never did it either: a change of this file has no effect"
             self._notes.warn(file.place, f"the file {shown(file.get('path'))}", expected)
         for setting in self._items(owners, "handlerSettings", "handlerSetting", ("name", "value")):
             name = setting.get("name") or ""
+            if name == _NO_RELOAD:
+                self._read_no_reload(setting)
+                continue
+            if name == _SHUTDOWN_DELAY:
+                self._value(setting.attributes["value"], DELAY, f'name="{_SHUTDOWN_DELAY}" value="1000"')
             reason = HANDLER_SETTINGS.get(name, "Portico has no counterpart")
             self._notes.warn(setting.place, f"the setting {shown(name)}", f"nothing here, since {reason}")
+
+    def _read_no_reload(self, setting: Element) -> None:
+        attribute = setting.attributes["value"]
+        value = self._value(attribute, FLAG, f'name="{_NO_RELOAD}" value="true"')
+        if value is not None:
+            self.front["reload_on_change"] = not value
+            self.places["reload_on_change"] = attribute.place
 
     def _items(
         self, owners: list[Element], name: str, item: str, attributes: tuple[str, ...]
@@ -330,6 +361,26 @@ class _Reader:
         if handled.path_attribute is not None and handled.methods_attribute is not None:
             self.places["path"] = handled.path_attribute.place
             self.places["methods"] = handled.methods_attribute.place
+
+    def _read_initialization(self, sections: Sections) -> None:
+        found = read_initialization(sections.of(webconfig_sections.INITIALIZATION), self._notes)
+        if found.eager is not None:
+            self.app["start"] = "eager"
+            self.places["start"] = found.eager.place
+        if found.pages:
+            self.app["warm_up"] = found.paths
+            self.places["warm_up"] = found.pages[0].place
+
+    def _read_link(self) -> None:
+        """ANCM's way to put a link on the page of a failed start."""
+        text = self._variables.get(_ERROR_LINK)
+        if not text:
+            return
+        kind = _KEYS["startup_error_link"].kind
+        try:
+            self.app["startup_error_link"] = kind.convert(text, self._place)
+        except ValueError:
+            self._notes.warn(Place(_ERROR_LINK, 0), shown(text), f"{kind.expected}: the page has no link")
 
     def _read_limits(self, sections: Sections) -> None:
         length: Attribute | None = None

@@ -16,6 +16,7 @@ from supervisor_conf.webconfig_xml import Attribute, Element, Place
 ASP_NET_CORE = "aspNetCore"
 HTTP_PLATFORM = "httpPlatform"
 HANDLERS = "handlers"
+INITIALIZATION = "applicationInitialization"
 REQUEST_LIMITS = "requestLimits"
 
 # What Visual Studio once wrote at the root, and IIS passes over.
@@ -94,7 +95,7 @@ class Notes:
         if attribute is None or (name == "name" and not attribute.value):
             place = element.place if attribute is None else attribute.place
             read = "nothing" if attribute is None else '""'
-            self.refuse(Place(f"{element.place.path}/@{name}", place.line), read, f"a {name}")
+            self.refuse(Place(f"{element.place.path}/@{name}", place.line), read, f"{_article(name)} {name}")
             return None
         return attribute
 
@@ -140,7 +141,7 @@ def _levels(root: Element, notes: Notes) -> Iterator[Element]:
 
 def _sections_of(group: Element, here: dict[str, Element], notes: Notes) -> None:
     notes.check_attributes(group, ())
-    for section in _walk(group, {ASP_NET_CORE, HTTP_PLATFORM, HANDLERS, "security"}, notes):
+    for section in _walk(group, {ASP_NET_CORE, HTTP_PLATFORM, HANDLERS, INITIALIZATION, "security"}, notes):
         if section.name != "security":
             _put(section, here, notes)
             continue
@@ -202,3 +203,7 @@ def collection(
 
 def _one_of(names: Collection[str]) -> str:
     return f"one of {', '.join(names)}" if names else "no attributes"
+
+
+def _article(name: str) -> str:
+    return "an" if name[0] in "aeiou" else "a"

@@ -107,6 +107,8 @@ MODULES = {
 
 CONTENT_LENGTH = whole(0, 2**32 - 1, " of bytes")
 
+DELAY = whole(0, 2**31 - 1, " of milliseconds")
+
 HANDLER_SETTINGS = {
     "handlerVersion": "there are no versions of a handler to choose from",
     "debugFile": "Portico's own events are in portico.log of the run directory",
@@ -114,7 +116,6 @@ HANDLER_SETTINGS = {
     "enableOutOfProcessConsoleRedirection": "output is always captured",
     "forwardResponseConnectionHeader": "Connection belongs to one connection (RFC 9110, 7.6.1)",
     "shutdownDelay": "a recycle starts the new process first",
-    "disallowRotationOnConfigChange": "a changed file is applied by `app reload` alone",
     "enableShadowCopy": "files that run are not locked on this system",
     "shadowCopyDirectory": "files that run are not locked on this system",
     "cleanShadowCopyDirectory": "files that run are not locked on this system",
@@ -122,7 +123,7 @@ HANDLER_SETTINGS = {
     "setCurrentDirectory": "it is for apps inside of IIS",
     "callStartupHook": "it is for apps inside of IIS",
 }
-"""Why each known `handlerSetting` has no effect."""
+"""Why each known `handlerSetting` has no effect; `disallowRotationOnConfigChange` has one."""
 
 SET_AT_EVERY_START = frozenset(
     {

@@ -16,7 +16,7 @@ BLANK = AppSettings(
     shutdown_time_limit=1.0, request_timeout=1.0, rapid_fails_per_minute=1, queue_limit=1, queue_timeout=0.0,
     idle_stop=0.0, ready="listen", warm_up=(), health="", health_interval=1.0, health_failures=1,
     tunnel_idle_timeout=0.0, require_pairing=False, stdout_log="", stdout_log_max_bytes=1, stdout_log_keep=1,
-    startup_error_page=True, shim="auto", overlap=True, recycle_after=(),
+    startup_error_page=True, startup_error_link="", shim="auto", overlap=True, recycle_after=(),
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
 
 import pytest
@@ -164,6 +165,18 @@ def test_a_problem_for_a_program() -> None:
     assert (problem["app"], problem["request_id"]) == ("shop", "id-1")
     assert problem["report"]["failed_step"] == "listening"
     assert problem["report"]["steps"][1] == {"name": "listening", "after": 1.5, "note": EVIL}
+
+
+def test_the_link_of_a_failed_start_is_on_every_form_of_its_page() -> None:
+    link = 'https://wiki.example/?a=1&b="<x>'
+    for accept, written in ((FIREFOX, escape(link)), (b"application/json", json.dumps(link)), (b"", link)):
+        for report in (True, False):
+            more = {"show_report": report, "link": link}
+            _, body = render(502, START_FAILED, accept=accept, request_id="i", **more)  # type: ignore[arg-type]
+            assert (written in body.decode()) is report
+    Tags(render(502, START_FAILED, accept=FIREFOX, request_id="i", show_report=True, link=link)[1].decode())
+    other = Failure(Cause.APP_SILENT, Stage.HEAD, Side.APP)
+    assert b"wiki" not in render(504, other, accept=b"", request_id="i", show_report=True, link=link)[1]
 
 
 def test_offline_is_the_operators_own_page() -> None:

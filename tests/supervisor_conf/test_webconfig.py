@@ -211,10 +211,27 @@ def test_what_the_schema_of_the_predecessor_lacks(name: str) -> None:
     assert "an unknown attribute" in error_of(section(name="httpPlatform", **{name: "1"}))
 
 
+def handler_setting(name: str, value: str) -> str:
+    return f'<handlerSettings><handlerSetting name="{name}" value="{value}" /></handlerSettings>'
+
+
 @pytest.mark.parametrize("name", sorted(HANDLER_SETTINGS))
 def test_each_handler_setting_is_named(name: str) -> None:
-    inside = f'<handlerSettings><handlerSetting name="{name}" value="x" /></handlerSettings>'
+    inside = handler_setting(name, "1")
     assert f'read the setting "{name}"; expected nothing here, since' in warnings_of(section(inside))[0]
+
+
+@pytest.mark.parametrize("value", ["-1", "soon", ""])
+def test_a_shutdown_delay_is_not_negative(value: str) -> None:
+    assert "a whole number of milliseconds" in error_of(section(handler_setting("shutdownDelay", value)))
+
+
+@pytest.mark.parametrize(("value", "reloads"), [("true", False), ("False", True)])
+def test_whether_a_changed_file_is_applied(value: str, reloads: bool) -> None:
+    found = good(section(handler_setting("disallowRotationOnConfigChange", value)))
+    assert (found.front["reload_on_change"], found.warnings) == (reloads, ())
+    assert good(section()).front["reload_on_change"] is True
+    assert "true or false" in error_of(section(handler_setting("disallowRotationOnConfigChange", "1")))
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -359,6 +376,40 @@ def test_no_message_and_no_repr_shows_a_value(name: str) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------
+# Variables of ANCM itself
+
+
+def test_a_launcher_goes_before_what_the_file_says() -> None:
+    environ = ENVIRON | {"ANCM_LAUNCHER_PATH": "./debug", "ancm_launcher_args": ".\\x --wait"}
+    found = good(section(processPath="dotnet", arguments="shop.dll"), environ)
+    assert found.app["command"] == ("./debug", "./x", "--wait")
+    told = [one.error.sentence for one in found.warnings]
+    assert 'read "dotnet"; expected ANCM_LAUNCHER_PATH of the environment, which goes before it' in told[0]
+    assert "--wait" not in "".join(told)
+    assert read(section(processPath=""), environ).app["command"][0] == "./debug"
+
+
+def test_one_half_of_a_launcher_leaves_the_other_as_it_is() -> None:
+    found = good(section(processPath="dotnet", arguments="a b"), {"ANCM_LAUNCHER_PATH": "./debug"})
+    assert found.app["command"] == ("./debug", "a", "b")
+    found = good(section(processPath="dotnet"), {"ANCM_LAUNCHER_ARGS": "c", "ANCM_LAUNCHER_PATH": ""})
+    assert found.app["command"] == ("dotnet", "c")
+
+
+def test_the_predecessor_has_no_launcher() -> None:
+    found = good(section(name="httpPlatform", processPath="java"), {"ANCM_LAUNCHER_PATH": "./debug"})
+    assert found.app["command"] == ("java",)
+
+
+def test_the_link_on_the_page_of_a_failed_start() -> None:
+    name, link = "ANCM_ADDITIONAL_ERROR_PAGE_LINK", "https://wiki.example/shop?a=1&b=2"
+    assert good(section(), {name: link}).app["startup_error_link"] == link
+    assert "startup_error_link" not in good(section(), {name: ""}).app
+    (warning,) = warnings_of(section(), {name: "javascript:alert(1)"})
+    assert f'{name}: read "javascript:alert(1)"; expected an http or https URL' in warning
+
+
+# ------------------------------------------------------------------------------------------------------------
 # Handlers and limits
 
 
@@ -411,6 +462,58 @@ def test_handlers(adds: tuple[str, ...], path: str, methods: tuple[str, ...], wa
 )
 def test_wrong_handlers(add: str, phrase: str) -> None:
     assert any(phrase in error.sentence for error in read(with_handlers(add)).errors)
+
+
+def with_initialization(inside: str) -> bytes:
+    text = f"<applicationInitialization{inside}</applicationInitialization></system.webServer>"
+    return section().replace(b"</system.webServer>", text.encode(), 1)
+
+
+def test_pages_of_the_initialization_are_asked_before_visitors() -> None:
+    adds = '<add initializationPage="/warm?x=1" /><add initializationPage="cold" />'
+    found = good(with_initialization(f">{adds}"))
+    assert found.app["warm_up"] == ("/warm?x=1", "/cold")
+    assert "start" not in found.app
+    assert found.warnings[1:] == ()  # the first is about the missing handler
+
+
+def test_an_initialization_after_restart_waits_for_nobody() -> None:
+    found = good(
+        with_initialization(' doAppInitAfterRestart="TRUE"><add initializationPage="/a" /><clear />')
+    )
+    assert found.app["start"] == "eager"
+    assert "warm_up" not in found.app
+    adds = '<add initializationPage="/a" /><remove initializationPage="/a" />'
+    assert "start" not in good(with_initialization(f' doAppInitAfterRestart="false">{adds}')).app
+
+
+@pytest.mark.parametrize(
+    ("inside", "named"),
+    [
+        (' skipManagedModules="true">', '"true"'),
+        (' remapManagedRequestsTo="wait.htm">', '"wait.htm"'),
+        ('><add initializationPage="/a" hostName="shop.example" />', '"shop.example"'),
+    ],
+)
+def test_what_an_initialization_says_besides_is_named(inside: str, named: str) -> None:
+    assert any(
+        f"read {named}; expected nothing here" in one for one in warnings_of(with_initialization(inside))
+    )
+
+
+@pytest.mark.parametrize(
+    ("inside", "phrase"),
+    [
+        (' doAppInitAfterRestart="yes">', "true or false"),
+        (' doAppInitAfterRestarts="true">', "perhaps doAppInitAfterRestart"),
+        ("><add />", "an initializationPage"),
+        ('><add initializationPage="/a b" />', "a path of a URL"),
+        ('><add initializationPage="/../a" />', "a path of a URL"),
+        ("><page />", "add, remove or clear"),
+    ],
+)
+def test_a_wrong_initialization(inside: str, phrase: str) -> None:
+    assert any(phrase in error.sentence for error in read(with_initialization(inside)).errors)
 
 
 def limits(attributes: str) -> bytes:
@@ -533,7 +636,7 @@ PLAUSIBLE = {
     "name": ["A", "a", "PORT", "Path", "ASPNETCORE_PORT", "ASPNETCORE_IIS_HTTPAUTH", "PORTICO_X"],
     "value": ["", "1", "5000", "%HOME%\\x", "{%HTTP_PLATFORM_PORT%}", "%X%"], "lockItem": ["true"],
     "path": ["*", "a/*", "*.x", "."], "verb": ["*", "GET", "GET,PUT"], "modules": ["AspNetCoreModuleV2", "x"],
-    "inheritInChildApplications": FLAGS, "resourceType": ["Unspecified", "File"],
+    "inheritInChildApplications": FLAGS, "doAppInitAfterRestart": FLAGS, "resourceType": ["Unspecified", "File"],
 }  # fmt: skip
 PAIR = ("name", "value")
 BELONGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # what must be there, what may be
@@ -545,13 +648,19 @@ BELONGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # what must be 
     "add": (("name", "path", "verb"), ("modules", "resourceType")),
     "remove": (("name",), ()),
     "requestLimits": ((), ("maxAllowedContentLength", "maxUrl")),
+    "applicationInitialization": ((), ("doAppInitAfterRestart",)),
     "location": ((), ("path", "inheritInChildApplications")),
 }
 OF_A_SECTION = ("environmentVariables", "handlerSettings", "recycleOnFileChange")
 BELOW: dict[str, tuple[str, ...]] = {
     "configuration": ("system.webServer", "location"),
     "location": ("system.webServer",),
-    "system.webServer": ("handlers", "security", "rewrite"),  # and the section of the file
+    "system.webServer": (
+        "handlers",
+        "security",
+        "applicationInitialization",
+        "rewrite",
+    ),  # and the section of the file
     "aspNetCore": OF_A_SECTION,
     "httpPlatform": OF_A_SECTION,
     "environmentVariables": ("environmentVariable", "clear"),
