@@ -18,6 +18,7 @@ connection under it (RFC 9110 9.2.2).
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TypeGuard, TypeVar
 
@@ -101,9 +102,8 @@ class _Conversation:
             self._head_up()
             response = self._head_down()
             if (visit := self.exchange.visit) is not None:
-                response.fields, response.lines = visit.respond(
-                    response.status, response.fields, response.lines
-                )
+                fields, lines = visit.respond(response.status, response.fields, response.lines)
+                response = replace(response, fields=fields, lines=lines, head=b"")
             if response.status == 101:
                 self._switch(response)
             else:
@@ -442,7 +442,18 @@ def _lines_up(request: Request, exchange: Exchange, token: bytes) -> bytes:
 
 
 def response_head(response: Response, exchange: Exchange, chunked: bool) -> bytes:
-    """The head as the client gets it."""
+    """The head as the client gets it; written once for all answers that begin alike, where nothing depends on who
+    asks."""
+    same = exchange.keep_alive and exchange.request.version == b"1.1" and not (exchange.via or chunked)
+    if same and response.head:
+        return response.head
+    head = _written(response, exchange, chunked)
+    if same:
+        response.head = head
+    return head
+
+
+def _written(response: Response, exchange: Exchange, chunked: bool) -> bytes:
     framing = b"Transfer-Encoding: chunked\r\n" if chunked else b""
     return (
         status_line(response)

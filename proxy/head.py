@@ -7,7 +7,7 @@ declines goes the whole way (`peer.py`), which is complete by itself.
 Three things make it quick, each a memory of what has been judged. A *line*, remembered byte for byte: of a browser's
 twelve all but two or three are the same in every request of everybody who uses it. A *plan*, remembered for each
 sequence of field names, says which lines matter and which may not cross, so that no name is looked at twice. And a
-short header *block* (programs and apps repeat themselves) is not even taken apart. All of them are bounded.
+*response* head, since an app's answers within a second mostly begin alike, is not even taken apart. All are bounded.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from proxy.headers import Crossing, Fields, crossing_of_request, crossing_of_res
 from proxy.peer import Framing, Request, Response
 from proxy.strict import MAX_METHOD, TARGET_CHAR, TCHAR, Limits
 
-#: Entries of one memory, and the longest block, names of a plan, and line that are remembered: a few MiB a worker,
-#: which no visitor can make more.
+#: Entries of one memory, and the longest response head, names of a plan, and line that are remembered: a few MiB a
+#: worker, which no visitor can make more.
 MEMORY = 1024
-LONGEST_BLOCK = 384
+LONGEST_RESPONSE = 768
 LONGEST_NAMES = 1024
 LONGEST_LINE = 256
+#: Fields that are another one in most requests: remembering them would only drive out the others.
+EVER_NEW = frozenset((b"Cookie", b"cookie", b"Referer", b"referer"))
 
 # A name, a colon, one blank, a value without blanks at its ends: the spelling that everybody uses, and the one in
 # which we write fields ourselves. No group is possessive: up to Python 3.11.4 one whose inside fails halfway keeps
@@ -96,45 +98,68 @@ class QuickReader:
     """Reads plain heads for one worker; `trusted`: those of trusted proxies, of whose fields more cross."""
 
     def __init__(self, limits: Limits, *, trusted: bool = False) -> None:
-        lines = _Lines()
+        self._lines = lines = _Lines()
         crossing = partial(crossing_of_request, trusted=trusted)
         self._max_target = limits.max_target
         self._requests = _Side(lines, crossing, limits.max_fields, requests=True)
         self._responses = _Side(lines, crossing_of_response, limits.max_fields, requests=False)
+        self._seen: _Memory[bytes, Response] = _Memory()
 
     def request(self, head: bytes) -> Request | None:
         """`head` with its final empty line, within the limits of size."""
-        end = head.find(b"\r\n")
-        line = _REQUEST_LINE.fullmatch(head, 0, end)
+        lines = head.split(b"\r\n")
+        line = _REQUEST_LINE.fullmatch(lines[0])
         if line is None:
             return None
         method, target = line.groups()
         if len(target) > self._max_target or b"%00" in target or method.upper() == b"CONNECT":
             return None
         try:
-            fields, framing, length, keep_alive, host, accept, lines = self._requests.judge(head[end + 2 :])
+            fields, framing, length, keep_alive, host, accept, crossing = self._requests.judge(head, lines)
         except NotPlain:
             return None
         return Request(
-            method, target, b"1.1", fields, framing, length, keep_alive, None, host, b"", False, accept, lines
+            method,
+            target,
+            b"1.1",
+            fields,
+            framing,
+            length,
+            keep_alive,
+            None,
+            host,
+            b"",
+            False,
+            accept,
+            crossing,
         )
 
     def response(self, head: bytes, request: Request) -> Response | None:
-        """`head` with its final empty line, of a final response."""
-        end = head.find(b"\r\n")
-        line = _STATUS_LINE.fullmatch(head, 0, end)
+        """`head` with its final empty line, of a final response. Equal heads are one Response, never to be changed."""
+        if request.method == b"HEAD":
+            return self._response(head, has_no_body=True)
+        response = self._seen.get(head) or self._seen.again(head)
+        if response is None:
+            response = self._response(head)
+            if response is not None and len(head) <= LONGEST_RESPONSE:
+                self._seen.put(head, response)
+        return response
+
+    def _response(self, head: bytes, *, has_no_body: bool = False) -> Response | None:
+        lines = head.split(b"\r\n")
+        line = _STATUS_LINE.fullmatch(lines[0])
         if line is None:
             return None
         try:
-            fields, framing, length, keep_alive, _, _, lines = self._responses.judge(head[end + 2 :])
+            fields, framing, length, keep_alive, _, _, crossing = self._responses.judge(head, lines)
         except NotPlain:
             return None
         status = int(line[1])
-        if request.method == b"HEAD" or status in (204, 304):
+        if has_no_body or status in (204, 304):
             framing = Framing.NONE
         elif framing is Framing.UNTIL_CLOSE:
             return None
-        return Response(status, line[2], b"1.1", fields, framing, length, keep_alive, None, lines)
+        return Response(status, line[2], b"1.1", fields, framing, length, keep_alive, None, crossing)
 
 
 class _Lines:
@@ -150,14 +175,12 @@ class _Lines:
         return [known(line) or self._judge(line) for line in lines]
 
     def _judge(self, line: bytes) -> tuple[bytes, bytes]:
-        if (field := self._known.again(line)) is not None:
-            return field
         match = _LINE.fullmatch(line)
         if match is None:
             raise NotPlain
         name, value = match.groups()
         field = self._one_object(name), value
-        if len(line) <= LONGEST_LINE:
+        if name not in EVER_NEW and len(line) <= LONGEST_LINE:
             self._known.put(line, field)
         return field
 
@@ -180,20 +203,10 @@ class _Side:
         self._max_fields = max_fields
         self._requests = requests
         self._plans: _Memory[tuple[bytes, ...], Plan] = _Memory()
-        self._blocks: _Memory[bytes, Block] = _Memory()
 
-    def judge(self, raw: bytes) -> Block:
-        """Raises NotPlain."""
-        if len(raw) > LONGEST_BLOCK:
-            return self._read(raw)
-        block = self._blocks.get(raw) or self._blocks.again(raw)
-        if block is None:
-            block = self._read(raw)
-            self._blocks.put(raw, block)
-        return block
-
-    def _read(self, raw: bytes) -> Block:
-        lines = raw.split(b"\r\n")
+    def judge(self, head: bytes, lines: list[bytes]) -> Block:
+        """`lines` of the head, the first one included; they are used up. Raises NotPlain."""
+        start = lines.pop(0)
         if len(lines) < 3 or lines.pop() or lines.pop():
             raise NotPlain
         fields = self._lines.fields(lines)
@@ -203,9 +216,16 @@ class _Side:
             plan = self._plan(names)
             if sum(map(len, names)) <= LONGEST_NAMES:
                 self._plans.put(names, plan)
-        return self._follow(plan, raw, lines, fields)
+        host, accept, framing, length, keep_alive = self._values(plan, fields)
+        if not plan.dropped:
+            return fields, framing, length, keep_alive, host, accept, head[len(start) + 2 : -2]
+        for index in plan.dropped:
+            del lines[index]
+        lines.append(b"")
+        return fields, framing, length, keep_alive, host, accept, b"\r\n".join(lines)
 
-    def _follow(self, plan: Plan, raw: bytes, lines: list[bytes], fields: Fields) -> Block:
+    def _values(self, plan: Plan, fields: Fields) -> tuple[bytes, bytes, Framing, int, bool]:
+        """Host, accept, framing, length, whether the connection is kept. Raises NotPlain."""
         host = accept = b""
         if plan.host >= 0:
             host = fields[plan.host][1]
@@ -228,12 +248,7 @@ class _Side:
             if fields[plan.chunked][1].lower() != b"chunked":
                 raise NotPlain
             framing = Framing.CHUNKED
-        if not plan.dropped:
-            return fields, framing, length, keep_alive, host, accept, raw[:-2]
-        for index in plan.dropped:
-            del lines[index]
-        lines.append(b"")
-        return fields, framing, length, keep_alive, host, accept, b"\r\n".join(lines)
+        return host, accept, framing, length, keep_alive
 
     def _plan(self, names: tuple[bytes, ...]) -> Plan:
         """NotPlain for names whose meaning depends on more than one field, or on values we do not look at."""

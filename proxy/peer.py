@@ -76,6 +76,7 @@ class Response:
     keep_alive: bool
     judge: h11.Connection | None = None
     lines: bytes = b""
+    head: bytes = b""  # as it went to a client before, see `forward.response_head`
 
 
 class HeadTooLong(Malformed):
