@@ -16,73 +16,88 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from time import time
 
-from proxy.backend import AppDesk
 from proxy.exchange import Exchange
 from proxy.headers import Caller
 
 FLUSH_AT = 64 * 1024
-"""Bytes of targets, and a hundred for what else is in a line, that are held back."""
 PIECE = 4096
 """Bytes written at once to what is no file: a pipe takes so many whole or not at all (pipe(7), PIPE_BUF)."""
+TOGETHER = 64
+"""Exchanges whose lines are made together: a line costs half as much when the one before it was just made."""
 
 _QUOTE = re.compile(rb'["\\]')
-
-Ended = tuple[float, Caller, bytes, bytes, bytes, int, int, AppDesk | None, int, float, float, bytes, str]
-"""When, who, method, target, version, status, bytes, app, generation, seconds to the first byte (0: none) and to the
-last, id, reason."""
 
 
 class AccessLog:
     """Lines for one descriptor, opened for appending; lines of several workers do not mix. Whoever owns it calls
-    `flush` now and then, and at the end. Never waits: lines that the other end of a pipe does not take are lost.
-
-    A line is made when it is written, not while the next request waits."""
+    `flush` now and then, and at the end. Never waits: lines that the other end of a pipe does not take are lost."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
-        self._ended: list[Ended | bytes] = []
+        self._ended: list[tuple[float, Exchange]] = []
+        self._lines: list[bytes] = []
         self._size = 0
         self._second = 0
         self._date = b""
 
     def write(self, exchange: Exchange) -> None:
         """The line of an exchange that has just ended."""
-        request, started, first_byte = exchange.request, exchange.started, exchange.first_byte
-        self._ended.append(
-            (
-                time(),
-                exchange.caller,
-                request.method,
-                request.target,
-                request.version,
-                exchange.status or 499,
-                exchange.body_sent,
-                getattr(exchange, "desk", None),
-                exchange.generation,
-                first_byte - started if first_byte else 0.0,
-                exchange.client.now() - started,
-                exchange.request_id,
-                exchange.reason,
-            )
-        )
-        self._size += len(request.target) + 100
-        if self._size >= FLUSH_AT:
-            self.flush()
+        self._ended.append((exchange.client.now(), exchange))
+        if len(self._ended) >= TOGETHER:
+            self._make_lines()
 
     def write_refused(self, caller: Caller, status: int, request_id: bytes, reason: str) -> None:
         """The line of a head that was refused: nothing of it is repeated, since nobody knows what it means."""
-        self._ended.append(
+        self._make_lines()
+        self._add(
             b'%b %b "-" %d 0 - - - %b %b\n'
             % (self._moment(time()), _client(caller), status, request_id, reason.encode("ascii"))
         )
-        self._size += 100
+
+    def _make_lines(self) -> None:
+        ended, self._ended = self._ended, []
+        if ended:
+            offset = time() - ended[0][1].client.now()
+            for when, exchange in ended:
+                self._add(self._line(offset + when, when, exchange))
+
+    def _line(self, moment: float, ended: float, exchange: Exchange) -> bytes:
+        request, started, first_byte = exchange.request, exchange.started, exchange.first_byte
+        return b'%b %b "%b %b HTTP/%b" %d %d %b %b %.4f %b %b\n' % (
+            self._moment(moment),
+            _client(exchange.caller),
+            request.method,
+            _QUOTE.sub(_escaped, request.target),
+            request.version,
+            exchange.status or 499,
+            exchange.body_sent,
+            _app(exchange),
+            b"%.4f" % (first_byte - started) if first_byte else b"-",
+            ended - started,
+            exchange.request_id,
+            exchange.reason.encode("ascii") or b"-",
+        )
+
+    def _moment(self, when: float) -> bytes:
+        second = int(when)
+        if second != self._second:
+            self._second = second
+            self._date = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode("ascii")
+        return b"%b.%03dZ" % (self._date, int((when - second) * 1000))
+
+    def _add(self, line: bytes) -> None:
+        self._lines.append(line)
+        self._size += len(line)
         if self._size >= FLUSH_AT:
-            self.flush()
+            self._write()
 
     def flush(self) -> None:
-        ended, self._ended, self._size = self._ended, [], 0
-        lines = [one if isinstance(one, bytes) else self._line(*one) for one in ended]
+        self._make_lines()
+        self._write()
+
+    def _write(self) -> None:
+        lines, self._lines, self._size = self._lines, [], 0
         try:
             for piece in [b"".join(lines)] if self._is_file and lines else _pieces(lines):
                 os.write(self._descriptor, piece)
@@ -96,44 +111,6 @@ class AccessLog:
         os.close(self._descriptor)
         self._descriptor = descriptor
         self._is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
-
-    def _line(
-        self,
-        when: float,
-        caller: Caller,
-        method: bytes,
-        target: bytes,
-        version: bytes,
-        status: int,
-        sent: int,
-        desk: AppDesk | None,
-        generation: int,
-        first: float,
-        last: float,
-        request_id: bytes,
-        reason: str,
-    ) -> bytes:
-        return b'%b %b "%b %b HTTP/%b" %d %d %b %b %.4f %b %b\n' % (
-            self._moment(when),
-            _client(caller),
-            method,
-            _QUOTE.sub(_escaped, target),
-            version,
-            status,
-            sent,
-            b"%b#%d" % (desk.settings.name.encode(), generation) if desk is not None else b"-",
-            b"%.4f" % first if first else b"-",
-            last,
-            request_id,
-            reason.encode("ascii") or b"-",
-        )
-
-    def _moment(self, when: float) -> bytes:
-        second = int(when)
-        if second != self._second:
-            self._second = second
-            self._date = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode("ascii")
-        return b"%b.%03dZ" % (self._date, int((when - second) * 1000))
 
 
 def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
@@ -150,6 +127,11 @@ def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 def _client(caller: Caller) -> bytes:
     return caller.address.encode("ascii") or b"unix"
+
+
+def _app(exchange: Exchange) -> bytes:
+    desk = getattr(exchange, "desk", None)
+    return b"%b#%d" % (desk.settings.name.encode(), exchange.generation) if desk is not None else b"-"
 
 
 def _escaped(match: re.Match[bytes]) -> bytes:

@@ -229,6 +229,15 @@ class AppDesk:
 
         `waiter` is told the object that waits, so that a client that goes away can end the wait. Raises Failure.
         """
+        if len(self._generations) == 1 and self.refusal is None:
+            generation = self._generations[0]
+        else:
+            generation = self._choose_or_wait(waiter)
+        generation.in_flight += 1
+        self.requests += 1
+        return generation
+
+    def _choose_or_wait(self, waiter: Callable[[AsyncResult[Generation]], None]) -> Generation:
         while True:
             if self.refusal is not None:
                 raise _refused(self.refusal)
@@ -239,10 +248,7 @@ class AppDesk:
                 if self._generations:  # all who waited are woken at once, and each makes one of them busier
                     generation = self._least_busy()
             if not generation.withdrawn:  # it may have gone while who waited for it was being woken
-                break
-        generation.in_flight += 1
-        self.requests += 1
-        return generation
+                return generation
 
     def release(self, generation: Generation) -> None:
         generation.in_flight -= 1

@@ -6,6 +6,7 @@ put its sockets, slower, where we want the plain ones.
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import signal
@@ -52,6 +53,9 @@ from supervisor_conf.logfiles import take_over
 from supervisor_conf.settings import Listen, Settings, from_json
 
 REPORT_EVERY = 1.0
+#: Objects made and kept until cycles are looked for; Python's 700 is a few requests, and what a request makes is no
+#: cycle.
+COLLECT_AFTER = 20_000
 LINES_A_FRAME = 50
 
 
@@ -315,6 +319,9 @@ def main(arguments: list[str]) -> int:
         os.getuid() == 0
     ):  # only now: gevent imports more when its hub is made, and may sit where only root reads
         become(settings.front.user or "nobody")
+    gc.collect()
+    gc.freeze()  # what is here stays for good
+    gc.set_threshold(COLLECT_AFTER)
     worker.run(sockets)
     return 0
 
