@@ -26,7 +26,8 @@ class Caller:
     """The peer of a visitor's connection. `address` is "" (and `port` 0) on a Unix socket.
 
     `certificate`: the client certificate that it has proved to own and that OpenSSL has verified, in DER, or b"".
-    `subject` and `names` are of that certificate, as OpenSSL decodes them.
+    `subject` and `names` are of that certificate, as OpenSSL decodes them. `nameless`: a proxy that passes bytes on has
+    not told who it is; address and port are the proxy's.
     """
 
     address: str
@@ -35,6 +36,7 @@ class Caller:
     certificate: bytes = b""
     subject: str = ""  # RFC 4514: "CN=Ada,O=Example"
     names: tuple[tuple[str, str], ...] = ()  # subjectAltName: ("DNS", "a.example"), ("email", …), …
+    nameless: bool = False
 
 
 TOKEN_NAME = b"MS-ASPNETCORE-TOKEN"

@@ -87,7 +87,7 @@ class Trust:
 
     def includes(self, peer: Caller) -> bool:
         """Whether this peer speaks for others."""
-        return bool(self._networks) and self._networks.include(peer.address)
+        return bool(self._networks) and not peer.nameless and self._networks.include(peer.address)
 
     def direct(self, peer: Caller) -> Visitor:
         """The peer itself."""

@@ -33,6 +33,7 @@ from proxy.headers import Caller
 from proxy.keeper_link import KeeperLink
 from proxy.listener import Listener, adopt
 from proxy.pipeline import BadModule, Pipeline
+from proxy.preambles import Preambles
 from proxy.privileges import become
 from proxy.splice import Pipes
 from proxy.streams import Deadlines, Stream
@@ -88,6 +89,9 @@ class Worker:
         self.handlers = Handlers(settings.apps)
         self.deadlines = Deadlines()
         self._handshakes = self._handshakes_with(bundle)
+        self._preambles = Preambles(
+            self.deadlines.loop, self.deadlines.now, self.trust.includes, self._look_whether_empty
+        )
         self.pipeline = Pipeline.of(settings, self.deadlines.now)
         self._keeper = KeeperLink(
             os.path.relpath(run_directory / "control.sock"),
@@ -139,6 +143,7 @@ class Worker:
             connection.drain()
         if self._handshakes is not None:
             self._handshakes.hurry(DRAIN_PATIENCE)
+        self._preambles.hurry(DRAIN_PATIENCE)
         structlog.get_logger().info("front.draining", connections=len(self._connections))
         if not self._is_empty and not self._all_closed.wait(self.settings.front.drain_limit):
             structlog.get_logger().warning("front.drain_limit", connections=len(self._connections))
@@ -152,14 +157,21 @@ class Worker:
     def _accepted(self, listen: Listen, sock: socket.socket, address: Any) -> None:
         scheme = "https" if listen.scheme == "https" else "http"
         if sock.family == socket.AF_UNIX:
-            caller = Caller("", 0, scheme)
+            peer = Caller("", 0, scheme)
         else:
-            caller = Caller(_plain_address(address[0]), address[1], scheme)
-        if scheme == "https":
-            assert self._handshakes is not None, "an https:// address has [front.tls]"
-            self._handshakes.begin(sock, caller, self.settings.front.header_timeout)
+            peer = Caller(_plain_address(address[0]), address[1], scheme)
+        greeted = self._encrypt if scheme == "https" else self._greeted
+        if listen.proxy_protocol:
+            self._preambles.begin(sock, peer, self.settings.front.header_timeout, greeted)
         else:
-            self._connected(Stream(sock, self.deadlines), caller)
+            greeted(sock, peer)
+
+    def _encrypt(self, sock: socket.socket, caller: Caller) -> None:
+        assert self._handshakes is not None, "an https:// address has [front.tls]"
+        self._handshakes.begin(sock, caller, self.settings.front.header_timeout)
+
+    def _greeted(self, sock: socket.socket, caller: Caller) -> None:
+        self._connected(Stream(sock, self.deadlines), caller)
 
     def _connected(self, stream: Stream, caller: Caller) -> None:
         """It may be encrypted; from here on it is HTTP."""
@@ -171,7 +183,8 @@ class Worker:
 
     @property
     def _is_empty(self) -> bool:
-        return not self._connections and not (self._handshakes and self._handshakes.under_way)
+        handshakes = self._handshakes.under_way if self._handshakes is not None else ()
+        return not (self._connections or self._preambles.under_way or handshakes)
 
     def _look_whether_empty(self) -> None:
         if self.draining and self._is_empty:

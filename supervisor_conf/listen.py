@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os.path
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,6 +28,7 @@ class Listen:
     port: int = 0
     path: str = ""
     fd: int = -1
+    proxy_protocol: bool = False  # its connections begin with the PROXY protocol
 
     @property
     def url(self) -> str:
@@ -40,6 +41,14 @@ class Listen:
 
 
 def parse_listen(text: str, base: Path) -> Listen:
+    """An address, and behind it, after a blank, `proxy_protocol`: nginx's word and place for it. Raises Unfit."""
+    address, blank, word = text.rstrip(" ").rpartition(" ")
+    if blank and word == "proxy_protocol":
+        return replace(_address(address.rstrip(" "), base), proxy_protocol=True)
+    return _address(text, base)
+
+
+def _address(text: str, base: Path) -> Listen:
     """`http://HOST[:PORT]` (IPv4, [IPv6] or a name; port 80 if none, 0 = any free one), `https://` likewise (443),
     `unix:PATH` (relative to `base`), `fd:N`. Raises Unfit."""
     scheme, _, rest = text.partition(":")

@@ -236,7 +236,9 @@ def _read_front(reader: Reader, data: Mapping[str, Any], base: Path, listen: Seq
     values |= reader.keys(("front",), written, keys, Place(base))
     if "tls" in table:
         values["tls"] = read_tls(reader, table["tls"], base)
-    _apply_tls_rules(reader, values, ("--listen",) if listen else ("front", "listen"), "tls" in table)
+    listen_path = ("--listen",) if listen else ("front", "listen")
+    _apply_tls_rules(reader, values, listen_path, "tls" in table)
+    _apply_listen_rules(reader, values, listen_path)
     return values
 
 
@@ -251,6 +253,20 @@ def _apply_tls_rules(reader: Reader, values: Mapping[str, Any], listen: KeyPath,
         reader.refuse(
             ("front", "tls", "redirect"), str(tls.redirect), expected, 'listen = ["https://[::]:443"]'
         )
+
+
+def _apply_listen_rules(reader: Reader, values: Mapping[str, Any], path: KeyPath) -> None:
+    listens: tuple[Listen, ...] = values.get("listen", ())
+    plain = {listen.url for listen in listens if not listen.proxy_protocol}
+    for listen in listens:
+        if not listen.proxy_protocol:
+            continue
+        read = display(f"{listen.url} proxy_protocol")
+        if values.get("trusted_proxies") == ():
+            expected = "trusted_proxies beside it: whoever may speak this protocol says who is calling"
+            reader.refuse(path, read, expected, 'trusted_proxies = ["10.0.0.0/8"]')
+        if listen.url in plain and not (listen.scheme in ("http", "https") and listen.port == 0):
+            reader.refuse(path, read, "an address with proxy_protocol or without it, not both")
 
 
 def _listen_options(reader: Reader, listen: Sequence[str]) -> tuple[Listen, ...]:
