@@ -8,6 +8,7 @@ from dataclasses import dataclass
 STRICT = ("tests/proxy/test_strict.py", "tests/proxy/test_corpus.py", "tests/properties/test_heads.py")
 FIELDS = ("tests/proxy/test_headers.py", "tests/proxy/test_corpus.py", "tests/properties/test_crossing.py")
 TRUST = ("tests/properties/test_trusted_proxies.py",)
+PREAMBLE = ("tests/properties/test_proxy_protocol.py",)
 BODY = ("tests/properties/test_chunked.py", "tests/properties/test_exchanges.py")
 PEER = ("tests/proxy/test_peer.py", "tests/properties/test_exchanges.py")
 RETRY = ("tests/properties/test_retries.py", "tests/properties/test_forwarding_in_any_order.py")
@@ -87,6 +88,19 @@ FAULTS = (
           "one visitor is taken for another one of the same proxy", TRUST),
     Fault("proxy/head.py", "crossing = partial(crossing_of_request, trusted=trusted)", "crossing = partial(crossing_of_request, trusted=True)",
           "an untrusted peer's X-Forwarded-Prefix crosses in the quick lane", TRUST),
+    # proxy_protocol.py, preambles.py
+    Fault("proxy/proxy_protocol.py", "(header[:at] + bytes(4) + header[at + 4 :]) != int", "(header[:at] + bytes(4) + header[at + 4 :]) < int",
+          "a bent header passes for a whole one", PREAMBLE),
+    Fault("proxy/proxy_protocol.py", "    if command == _LOCAL:", "    if command == 7:",
+          "a load balancer's own question is taken for a visitor's", PREAMBLE),
+    Fault("proxy/proxy_protocol.py", '    return (":" in address) == (family == "TCP6") and', "    return",
+          "an address of the other family", PREAMBLE),
+    Fault("proxy/preambles.py", "        if not self._trusts(peer):", "        if False:",
+          "whoever reaches the port says who is calling", PREAMBLE),
+    Fault("proxy/preambles.py", "if found is None else found.length - len(self._data))", ")",
+          "the beginning of the request is lost", PREAMBLE),
+    Fault("proxy/preambles.py", "scheme=scheme, nameless=True)", "scheme=scheme)",
+          "a visitor whom nobody names speaks for others", PREAMBLE),
     # body.py
     Fault("proxy/body.py", '(?P<size>[0-9A-Fa-f]{1,16}+)(?:" + _EXTENSION', '(?P<size>[0-9A-Fa-f]{1,16}+)[ \\t]*(?:" + _EXTENSION',
           "blanks after a chunk's size", BODY),

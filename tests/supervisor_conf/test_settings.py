@@ -233,6 +233,14 @@ def test_addresses(tmp_path: Path, written: str, expected: Listen) -> None:
     assert front_with(tmp_path, f'listen = ["{written}"]').listen == (expected,)
 
 
+@pytest.mark.parametrize("address", ["http://127.0.0.1:8080", "unix:/run/a b.sock", "fd:3"])
+def test_an_address_may_demand_the_proxy_protocol(tmp_path: Path, address: str) -> None:
+    text = f'listen = ["{address}  proxy_protocol", "http://127.0.0.1"]\ntrusted_proxies = ["unix"]'
+    demanding, plain = front_with(tmp_path, text).listen
+    assert (demanding.url, demanding.proxy_protocol) == (address, True)
+    assert not plain.proxy_protocol
+
+
 def test_the_path_of_a_unix_socket_is_relative_to_the_file(tmp_path: Path) -> None:
     (listen,) = front_with(tmp_path, 'listen = "unix:run/../front.sock"').listen
     assert listen.path == str(tmp_path / "front.sock")
