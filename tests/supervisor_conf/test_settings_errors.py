@@ -40,7 +40,7 @@ FRONT_ERRORS = [
     ("listen", '"unix:"', "the path of a socket"),
     ("listen", '"fd:x"', "number of an inherited listening socket"),
     ("listen", '"fd:1"', "number of an inherited listening socket"),
-    ("listen", '"http://127.0.0.1 proxy"', "expected a list of addresses"),
+    ("listen", '"http://127.0.0.1 proxy"', "expected an address such as"),
     ("listen", '" proxy_protocol"', "an address such as"),
     ("listen", '"http://127.0.0.1 proxy_protocol"', "expected trusted_proxies beside it"),
     ("listen", '["fd:3 proxy_protocol", "fd:3"]\ntrusted_proxies = ["unix"]', "or without it, not both"),
