@@ -77,17 +77,16 @@ def _read(part: FilePart) -> bytes:
     return data
 
 
-def of_modules(exchange: Exchange, failure: Failure) -> list[bytes]:
-    """The lines that modules add to an error page: those of the one that refused, and what the others say of every
-    answer. What one of them would say wrongly is left out: the page tells of a failure already."""
-    fields: Fields = []
+def of_modules(exchange: Exchange, failure: Failure, fields: Fields) -> Fields:
+    """The fields of an error page with those of the module that refused, as the other modules change them. What one of
+    them would say wrongly is left out: the page tells of a failure already."""
     try:
-        fields = _encoded(failure.fields)
+        fields = fields + _encoded(failure.fields)
         if exchange.visit is not None:
-            fields, _ = exchange.visit.respond(failure.status, fields, b"")
+            return exchange.visit.respond(failure.status, fields, b"")[0]
     except Failure as second:
         exchange.reason = f"{exchange.reason},{second.cause.value}"
-    return [b"%b: %b" % field for field in fields]
+    return fields
 
 
 def _encoded(fields: Sequence[tuple[str, str]]) -> Fields:

@@ -19,7 +19,7 @@ from proxy.exchange import Exchange, too_large
 from proxy.failures import Cause, Failure, Side, Stage, malformed_request, proxy_status, reason_word
 from proxy.forward import forward
 from proxy.handlers import Ambiguous, MethodNotAllowed, NoApp
-from proxy.headers import Caller, is_relayed, request_id_of
+from proxy.headers import Caller, Fields, is_relayed, request_id_of
 from proxy.max_forwards import final_answer, hops_left, one_less
 from proxy.modules.answers import Answer
 from proxy.pages import PAGE_POLICY, render
@@ -283,22 +283,23 @@ class Connection:
         request_id = exchange.request_id if exchange else self._worker.request_id()
         keep_alive = exchange is not None and exchange.keep_alive
         content_type, body = self._page(request, exchange, failure, request_id)
-        lines = [
-            b"HTTP/1.1 %d %b" % (failure.status, _reason_phrase(failure.status)),
-            b"Date: " + formatdate(usegmt=True).encode("ascii"),
-            b"Content-Type: " + content_type,
-            b"Content-Length: %d" % len(body),
-            b"Cache-Control: no-store",
-            b"Content-Security-Policy: " + PAGE_POLICY.encode("ascii"),
-            b"Proxy-Status: " + proxy_status(failure).encode("ascii"),
-            b"X-Request-ID: " + request_id,
+        fields: Fields = [
+            (b"Date", formatdate(usegmt=True).encode("ascii")),
+            (b"Content-Type", content_type),
+            (b"Content-Length", b"%d" % len(body)),
+            (b"Cache-Control", b"no-store"),
+            (b"Content-Security-Policy", PAGE_POLICY.encode("ascii")),
+            (b"Proxy-Status", proxy_status(failure).encode("ascii")),
+            (b"X-Request-ID", request_id),
         ]
         if failure.retry_after:
-            lines.append(b"Retry-After: %d" % failure.retry_after)
+            fields.append((b"Retry-After", b"%d" % failure.retry_after))
         if failure.allowed:
-            lines.append(b"Allow: " + ", ".join(failure.allowed).encode("ascii"))
+            fields.append((b"Allow", ", ".join(failure.allowed).encode("ascii")))
         if exchange is not None and (failure.fields or exchange.visit is not None):
-            lines += of_modules(exchange, failure)
+            fields = of_modules(exchange, failure, fields)
+        lines = [b"HTTP/1.1 %d %b" % (failure.status, _reason_phrase(failure.status))]
+        lines += [b"%b: %b" % field for field in fields]
         if not keep_alive:
             lines.append(b"Connection: close")
         elif request is not None and request.version == b"1.0":

@@ -2,18 +2,46 @@
 stays as it is.
 
 A head is copied when it is first changed, since the quick reader hands the same fields to every request that brings
-the same header block; and a field that is only added does not cost a request its place in the quick lane.
+the same header block; and no change costs a request its place in the quick lane.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-from proxy.headers import Fields, may_be_changed
+from proxy.headers import Fields, folded, may_be_changed
 from proxy.strict import TCHAR
 
 _NAME = re.compile(rb"[" + TCHAR + rb"]++")
 _VALUE = re.compile(rb"(?:[\x21-\x7e\x80-\xff]++(?:[ \t]++[\x21-\x7e\x80-\xff]++)*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Changes that are made to many heads, thought through once. `dropped`: folded names (`headers.folded`); `added`
+    comes after that, `lines` is how it is written."""
+
+    dropped: frozenset[bytes]
+    added: tuple[tuple[bytes, bytes], ...]
+    lines: bytes
+
+    @classmethod
+    def of(
+        cls,
+        sets: Iterable[tuple[str, str]] = (),
+        adds: Iterable[tuple[str, str]] = (),
+        removes: Iterable[str] = (),
+    ) -> Edit:
+        """Raises ValueError for what may not be said or removed."""
+        replaced = [checked_field(*field) for field in sets]
+        added = (*replaced, *(checked_field(*field) for field in adds))
+        names = [name for name, _ in replaced] + [checked_field(name, "")[0] for name in removes]
+        return cls(frozenset(map(folded, names)), added, b"".join([b"%b: %b\r\n" % field for field in added]))
+
+    def __bool__(self) -> bool:
+        return bool(self.dropped or self.added)
 
 
 class EditableHead:
@@ -38,25 +66,37 @@ class EditableHead:
 
     def add(self, name: str, value: str) -> None:
         """One more field, beside what is there. Raises ValueError for what may not be said."""
-        field = checked_field(name, value)
-        self._own()
-        self.fields.append(field)
-        if self.lines:
-            self.lines += b"%b: %b\r\n" % field
+        self.apply(Edit.of(adds=[(name, value)]))
 
     def set(self, name: str, value: str) -> None:
         """This value and no other. Raises ValueError for what may not be said."""
-        checked_field(name, value)
-        self.remove(name)
-        self.add(name, value)
+        self.apply(Edit.of(sets=[(name, value)]))
 
     def remove(self, name: str) -> None:
         """Raises ValueError for what is not a module's to remove."""
-        wanted = checked_field(name, "")[0].lower()
-        if any(key.lower() == wanted for key, _ in self.fields):
-            self.fields = [pair for pair in self.fields if pair[0].lower() != wanted]
-            self._shared = False
-            self.lines = b""
+        self.apply(Edit.of(removes=[name]))
+
+    def apply(self, edit: Edit) -> None:
+        """What is dropped goes in every spelling that a CGI-like gateway could take for it (`X_A` for `X-A`)."""
+        if edit.dropped:
+            self._drop(edit.dropped)
+        if edit.added:
+            self._own()
+            self.fields += edit.added
+            if self.lines:
+                self.lines += edit.lines
+
+    def _drop(self, names: frozenset[bytes]) -> None:
+        kept = [pair for pair in self.fields if folded(pair[0]) not in names]
+        if len(kept) == len(self.fields):
+            return
+        self.fields = kept
+        self._shared = False
+        if self.lines:
+            lines = self.lines.split(b"\r\n")[:-1]
+            self.lines = b"".join(
+                [line + b"\r\n" for line in lines if folded(line.partition(b":")[0]) not in names]
+            )
 
     def _own(self) -> None:
         if self._shared:

@@ -50,6 +50,7 @@ class Exchange:
     body_taken = 0
     body_sent = 0
     client_left = False
+    max_body = 0  # a module's word for its request; 0: nobody has said anything
     first_byte = 0.0
     identity: Identity | None = None
     credential_cache = ""  # the name of a Kerberos cache that the app may use until this is over
@@ -119,11 +120,12 @@ class Exchange:
         return self._first
 
     def count_body(self, count: int) -> None:
-        """Raises Failure when the request body has become larger than `max_request_body`."""
+        """Raises Failure when the request body has become larger than it may."""
         self.body_taken += count
         self.moved = self.client.now()
-        if 0 < self.front.max_request_body < self.body_taken:
-            raise too_large(self.front.max_request_body)
+        limit = self.max_body or self.front.max_request_body
+        if 0 < limit < self.body_taken:
+            raise too_large(limit)
 
     def lines_of_visitor(self, token: bytes) -> bytes:
         """What the generation with this token is told of who asks: nothing of a visitor nobody knows.

@@ -17,9 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import product
-from urllib.parse import unquote_to_bytes
 
+from proxy.readings import needs_more_readings, raw_segments, readings
 from supervisor_conf.settings import AppSettings
 
 
@@ -72,9 +71,9 @@ class Handlers:
         """`host`: a Host that the strict reader has passed, or b""; `path`: raw, without query, or b"*"."""
         if self.only is not None:
             return self.only
-        raw = self._node(host, _raw_segments(path))
-        if _needs_more_readings(path):
-            for segments in _readings(path):
+        raw = self._node(host, raw_segments(path))
+        if needs_more_readings(path):
+            for segments in readings(path):
                 if self._node(host, segments) is not raw:
                     return Ambiguous()
         if raw is None:
@@ -122,66 +121,3 @@ def _host_name(host: bytes) -> bytes:
     if name.startswith(b"["):
         return name.partition(b"]")[0] + b"]"
     return name.partition(b":")[0].removesuffix(b".")
-
-
-# ------------------------------------------------------------------------------------------------------------
-# Readings of a path
-
-
-def _raw_segments(path: bytes) -> list[bytes]:
-    """Split at `/` first, decode then: an encoded slash stays inside its segment."""
-    segments = path.lower().split(b"/")[1:]
-    return [unquote_to_bytes(s).lower() for s in segments] if b"%" in path else segments
-
-
-def _needs_more_readings(path: bytes) -> bool:
-    return b"//" in path or b"/." in path or b"%" in path or b"\\" in path or b";" in path
-
-
-def _readings(path: bytes) -> Iterable[list[bytes]]:
-    """What the path's segments are to readers that normalise, each in his own way: every combination of what may be
-    a separator, where a segment ends, and whether empty ones count."""
-    text = _decoded_but_for_separators(path)
-    slashes = _choices(_ENCODED_SLASH in text)
-    backslashes = _choices(b"\\" in text or _ENCODED_BACKSLASH in text)
-    endings = [b"", *(ending for ending in (b";", _ENCODED_SEMICOLON) if ending in text)]
-    for slash, backslash, ending in product(slashes, backslashes, endings):
-        read = text.replace(_ENCODED_SLASH, b"/") if slash else text
-        read = read.replace(_ENCODED_BACKSLASH, b"/").replace(b"\\", b"/") if backslash else read
-        read = read.replace(_ENCODED_SEMICOLON, b";") if ending == _ENCODED_SEMICOLON else read
-        segments = read.split(b"/")[1:]
-        if ending:
-            segments = [segment.partition(b";")[0] for segment in segments]
-        segments = [segment.translate(_PLAIN) for segment in segments]
-        yield _without_dot_segments(segments)
-        if b"" in segments:
-            yield _without_dot_segments([segment for segment in segments if segment])
-
-
-# Bytes that no target holds stand for what was encoded, until it is decided what that is.
-_ENCODED_SLASH, _ENCODED_BACKSLASH, _ENCODED_SEMICOLON = b"\x01", b"\x02", b"\x03"
-_PLAIN = bytes.maketrans(b"\x01\x02\x03", b"/\\;")
-
-
-def _decoded_but_for_separators(path: bytes) -> bytes:
-    """In lower case."""
-    folded = path.lower()
-    if b"%" not in folded:
-        return folded
-    folded = folded.replace(b"%2f", _ENCODED_SLASH).replace(b"%5c", _ENCODED_BACKSLASH)
-    return unquote_to_bytes(folded.replace(b"%3b", _ENCODED_SEMICOLON)).lower()
-
-
-def _choices(there: bool) -> tuple[bool, ...]:
-    return (False, True) if there else (False,)
-
-
-def _without_dot_segments(segments: list[bytes]) -> list[bytes]:
-    """RFC 3986 5.2.4, on segments."""
-    kept: list[bytes] = []
-    for segment in segments:
-        if segment == b"..":
-            del kept[-1:]
-        elif segment != b".":
-            kept.append(segment)
-    return kept

@@ -128,8 +128,12 @@ _NEVER_TRAILERS = frozenset(
 # Both ways
 
 
-def _key(name: bytes) -> bytes:
+def folded(name: bytes) -> bytes:
+    """The key of a name (see the module's docstring)."""
     return name.translate(_FOLD)
+
+
+_key = folded
 
 
 def connection_tokens(fields: Fields) -> frozenset[bytes]:
@@ -171,6 +175,16 @@ def upgrade_of(http_version: bytes, fields: Fields) -> bytes | None:
 
 
 _SPEAKS_HTTP = re.compile(rb"(?:h2c?|h3|http|tls)(?![0-9a-z-])", re.IGNORECASE)
+
+
+def without_nominations(fields: Fields) -> Fields:
+    """Less what Connection names, and less Connection itself if it names anything: what is said from here on is not
+    the sender's to drop."""
+    nominated = connection_tokens(fields)
+    if nominated <= _OWN_OPTIONS:
+        return fields
+    kept = [pair for pair in fields if pair[0].lower() != b"connection"]
+    return _without_nominated(kept, nominated - _OWN_OPTIONS)
 
 
 def _without_nominated(fields: Fields, nominated: frozenset[bytes]) -> Fields:

@@ -9,6 +9,100 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from supervisor_conf import module_kinds
+from supervisor_conf import setting_kinds as kinds
 from supervisor_conf.setting_table import Key
 
-SHIPPED: Final[Mapping[str, tuple[Key, ...]]] = {}
+_HIDDEN = [
+    ".git*",
+    ".svn",
+    ".hg*",
+    ".env*",
+    ".ht*",
+    ".DS_Store",
+    "web.config",
+    "App_Data",
+    "App_Code",
+]
+
+FILTERING = (
+    Key(
+        "allow",
+        module_kinds.PEERS,
+        [],
+        "Addresses that may come; empty is all. Others get 403.",
+        example='["10.0.0.0/8", "unix"]',
+    ),
+    Key("deny", module_kinds.PEERS, [], "Addresses that may not come, whatever `allow` says: 403."),
+    Key(
+        "rate",
+        module_kinds.RATE,
+        0,
+        "Requests a second of one client (an IPv4 address, an IPv6 network of 64 bits), all workers together; more get "
+        "429 with `Retry-After`. 0 is no limit.",
+    ),
+    Key("burst", kinds.integer(1, 10**6, "20"), 20, "So many requests of one client are taken at once."),
+    Key(
+        "rate_clients",
+        kinds.integer(8, 2**24, "65536"),
+        65536,
+        "Clients that are remembered at once, 16 bytes each, in shared memory of this fixed size.",
+    ),
+    Key("methods", kinds.METHODS, [], "Methods that are taken; empty is all. Others get 405."),
+    Key("denied_methods", kinds.METHODS, [], "Methods that get 405.", example='["TRACE"]'),
+    Key(
+        "hidden_segments",
+        module_kinds.SEGMENTS,
+        _HIDDEN,
+        "Names that no path may hold, in whatever spelling; `*` at the end is any ending. 404.",
+    ),
+    Key(
+        "extensions",
+        module_kinds.EXTENSIONS,
+        [],
+        'Extensions that the end of a path may have, `""` for none; empty is all. Others get 404.',
+        example='["", ".html", ".css", ".js"]',
+    ),
+    Key("denied_extensions", module_kinds.EXTENSIONS, [], "Extensions that no name in a path may have: 404."),
+    Key(
+        "double_escaping",
+        kinds.FLAG,
+        False,
+        "`true`: paths may be escaped twice (`%252e`), or hold overlong UTF-8. Else 404.",
+    ),
+    Key(
+        "max_target",
+        kinds.size(0, 2**20, "4096"),
+        0,
+        "Longest request target; a longer one gets 414. 0 is none.",
+    ),
+    Key("max_query", kinds.size(0, 2**20, "2048"), 0, "Longest query; a longer one gets 414. 0 is no limit."),
+    Key(
+        "max_fields",
+        module_kinds.FIELD_LIMITS,
+        {},
+        "Longest values of header fields by name, `*` for all others; longer ones get 431.",
+    ),
+    Key(
+        "max_body",
+        kinds.size(0, 2**60),
+        0,
+        "Longest request body; a longer one gets 413, however it is framed. 0 is what `max_request_body` says.",
+    ),
+)
+
+HEADERS = (
+    Key(
+        "request",
+        module_kinds.FIELD_RULES,
+        {},
+        "What becomes of the fields of a request: a table with `set` and `add` (tables of values by name) and `remove` "
+        "(a list of names).",
+    ),
+    Key("response", module_kinds.FIELD_RULES, {}, "The same for every final answer."),
+)
+
+SHIPPED: Final[Mapping[str, tuple[Key, ...]]] = {
+    "filtering": FILTERING,
+    "headers": HEADERS,
+}

@@ -302,7 +302,7 @@ def _strings(value: object) -> list[str]:
     raise ValueError("not a list of strings")
 
 
-def _list_of(word: str, expected: str, example: str, item: Callable[[str, Place], object]) -> Kind:
+def list_of(word: str, expected: str, example: str, item: Callable[[str, Place], object]) -> Kind:
     def convert(value: object, place: Place) -> tuple[object, ...]:
         found = []
         for text in _strings(value):
@@ -328,24 +328,24 @@ def _listens(value: object, place: Place) -> object:
     return found
 
 
-_LISTEN_LIST = _list_of(
+_LISTEN_LIST = list_of(
     "list of addresses",
     "a list of addresses such as http://HOST:PORT, unix:/path or fd:N",
     '["http://127.0.0.1:8080"]',
     lambda text, place: parse_listen(text, place.base),
 )
 LISTEN = Kind(_LISTEN_LIST.word, _LISTEN_LIST.expected, _LISTEN_LIST.example, _listens)
-HOSTS = _list_of(
+HOSTS = list_of(
     "list of strings",
     "a list of host names without a port",
     '["shop.example"]',
     lambda text, _: host_name(text),
 )
-METHODS = _list_of(
+METHODS = list_of(
     "list of strings", "a list of request methods", '["GET", "HEAD"]', lambda text, _: _method(text)
 )
-PATHS = _list_of("list of strings", "a list of absolute paths of URLs", '["/"]', _ready)
-NETWORKS = _list_of(
+PATHS = list_of("list of strings", "a list of absolute paths of URLs", '["/"]', _ready)
+NETWORKS = list_of(
     "list of strings",
     'a list of networks, or "unix"',
     '["10.0.0.0/8", "::1"]',

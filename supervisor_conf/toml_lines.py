@@ -29,7 +29,7 @@ def lines_of_keys(text: str) -> dict[KeyPath, int]:
     for number, line in enumerate(text.splitlines(), 1):
         if not long_quote:
             if header := _TABLE.fullmatch(line):
-                table = _path(header.group(1))
+                table = _counted(_path(header.group(1)), counted)
                 lines.setdefault(table, number)
             elif header := _TABLE_OF_LIST.fullmatch(line):
                 table = _path(header.group(1))
@@ -38,13 +38,23 @@ def lines_of_keys(text: str) -> dict[KeyPath, int]:
                 table = (*table, str(counted[table]))
                 lines[table] = number
             elif key := _KEY.match(line):
-                lines.setdefault(table + _path(key.group(1)), number)
+                path = _path(key.group(1))
+                for length in range(1, len(path) + 1):  # `response.set = …` is where `response` is, too
+                    lines.setdefault(table + path[:length], number)
         for quote in _LONG_QUOTE.findall(line):
             if not long_quote:
                 long_quote = quote
             elif quote == long_quote:
                 long_quote = ""
     return lines
+
+
+def _counted(path: KeyPath, counted: dict[KeyPath, int]) -> KeyPath:
+    """`[front.modules.response]` belongs to the last of `[[front.modules]]`."""
+    for length in range(len(path) - 1, 0, -1):
+        if path[:length] in counted:
+            return (*path[:length], str(counted[path[:length]]), *path[length:])
+    return path
 
 
 def line_of(lines: dict[KeyPath, int], path: KeyPath) -> int:

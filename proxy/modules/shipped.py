@@ -5,4 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-SHIPPED: Final[Mapping[str, str]] = {}
+SHIPPED: Final[Mapping[str, str]] = {
+    "filtering": "proxy.modules.filtering:Filtering",
+    "headers": "proxy.modules.headers:Headers",
+}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Protocol
 
-from proxy.editable import EditableHead
-from proxy.exchange import Exchange
-from proxy.headers import Fields
+from proxy.editable import Edit, EditableHead
+from proxy.exchange import Exchange, too_large
+from proxy.headers import Fields, without_nominations
 from proxy.held_body import hold_body
 from proxy.identity import Identity
+from proxy.peer import Framing
 from proxy.strict import split_target
 
 
@@ -48,7 +48,7 @@ class Visit:
         written them). Raises Failure."""
         if not self.responders:
             return fields, lines
-        head = ResponseHead(status, fields, lines)
+        head = ResponseHead(status, fields if lines else without_nominations(fields), lines)
         for responder in self.responders:
             responder(self, head)
         return head.fields, head.lines
@@ -67,9 +67,14 @@ class Visit:
     @property
     def path(self) -> str:
         """Without query; of an absolute-form target too. `*` for OPTIONS of the whole server."""
+        return self.raw_path.decode("latin-1")
+
+    @property
+    def raw_path(self) -> bytes:
+        """The same as it came."""
         target = self.exchange.request.target
         path = target if target.startswith(b"/") else split_target(target).path
-        return path.partition(b"?")[0].decode("latin-1")
+        return path.partition(b"?")[0]
 
     @property
     def query(self) -> str:
@@ -105,13 +110,13 @@ class Visit:
 
     def set_field(self, name: str, value: str) -> None:
         """For the app; as `add_field` and `remove_field`, it raises ValueError for what is not a module's to say."""
-        self._change(partial(EditableHead.set, name=name, value=value))
+        self.edit(Edit.of(sets=[(name, value)]))
 
     def add_field(self, name: str, value: str) -> None:
-        self._change(partial(EditableHead.add, name=name, value=value))
+        self.edit(Edit.of(adds=[(name, value)]))
 
     def remove_field(self, name: str) -> None:
-        self._change(partial(EditableHead.remove, name=name))
+        self.edit(Edit.of(removes=[name]))
 
     def _fields(self) -> EditableHead:
         request = self.exchange.request
@@ -119,10 +124,13 @@ class Visit:
             self._head = EditableHead(request.fields, request.lines)
         return self._head
 
-    def _change(self, edit: Callable[[EditableHead], None]) -> None:
-        head = self._fields()
-        edit(head)
+    def edit(self, edit: Edit) -> None:
+        """Several changes at once, checked before."""
         request = self.exchange.request
+        if not request.lines:  # else Connection names nothing
+            request.fields = without_nominations(request.fields)
+        head = self._fields()
+        head.apply(edit)
         request.fields, request.lines = head.fields, head.lines
 
     # ----------------------------------------------------------------------------------------------------------
@@ -145,6 +153,15 @@ class Visit:
 
     # ----------------------------------------------------------------------------------------------------------
     # The body
+
+    def limit_body(self, limit: int) -> None:
+        """A request body that turns out to be longer ends this exchange with 413, however it is framed. Raises Failure
+        for one that is announced so."""
+        exchange = self.exchange
+        exchange.max_body = min(limit, exchange.max_body or exchange.front.max_request_body or limit)
+        request = exchange.request
+        if request.framing is Framing.LENGTH and limit < request.length:
+            raise too_large(limit)
 
     def body(self, limit: int) -> bytes:
         """The whole request body, which the app gets all the same. A longer one is answered 413."""
