@@ -6,6 +6,8 @@ Where none is configured there is no pipeline, and a request does not know that 
 from __future__ import annotations
 
 import importlib
+import os
+import pwd
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from proxy.modules import Module
 from proxy.modules.answers import Answer, Refuse
 from proxy.modules.shipped import SHIPPED
 from proxy.modules.visit import Visit
+from proxy.privileges import DEFAULT_USER
 from supervisor_conf.module_settings import ENTRY_POINTS, ModuleSettings
 from supervisor_conf.settings import Settings
 
@@ -40,6 +43,8 @@ class WorkerContext:
     number: int
     workers: int
     run_directory: Path
+    uid: int
+    forwards_credentials: bool
     log: Any
     clock: Callable[[], float]
 
@@ -182,6 +187,8 @@ def made(
         number=number,
         workers=settings.front.workers,
         run_directory=settings.front.run_directory,
+        uid=_uid_of_workers(settings),
+        forwards_credentials=any(one.forward_credentials for one in settings.apps if app in ("", one.name)),
         log=structlog.get_logger().bind(module=table.use),
         clock=clock,
     )
@@ -193,6 +200,17 @@ def made(
         raise BadModule(f"the module {table.use} does not start: the option {error} is missing") from error
     except Exception as error:
         raise BadModule(f"the module {table.use} does not start: {error or type(error).__name__}") from error
+
+
+def _uid_of_workers(settings: Settings) -> int:
+    """Raises BadModule, since it is for modules alone."""
+    if os.geteuid() != 0:
+        return os.geteuid()
+    name = settings.front.user or DEFAULT_USER
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        raise BadModule(f"there is no user {name} on this machine, whom the workers could become") from None
 
 
 def find(use: str) -> type[Module]:

@@ -8,6 +8,8 @@ import os
 import pwd
 import signal
 
+DEFAULT_USER = "nobody"
+
 _PR_SET_PDEATHSIG = 1
 
 

@@ -34,7 +34,7 @@ from proxy.keeper_link import KeeperLink
 from proxy.listener import Listener, adopt
 from proxy.pipeline import BadModule, Pipeline
 from proxy.preambles import Preambles
-from proxy.privileges import become
+from proxy.privileges import DEFAULT_USER, become
 from proxy.splice import Pipes
 from proxy.streams import Deadlines, Stream
 from proxy.strict import Limits
@@ -331,7 +331,7 @@ def main(arguments: list[str]) -> int:
     if (
         os.getuid() == 0
     ):  # only now: gevent imports more when its hub is made, and may sit where only root reads
-        become(settings.front.user or "nobody")
+        become(settings.front.user or DEFAULT_USER)
     gc.collect()
     gc.freeze()  # what is here stays for good
     gc.set_threshold(COLLECT_AFTER)

@@ -60,6 +60,7 @@ NEEDS_OF_APP: Final[Mapping[str, Needs]] = {
     "health_failures": Needs.NOTHING,
     "tunnel_idle_timeout": Needs.WORKERS,
     "require_pairing": Needs.PROCESS,  # so that one which is not guarded is found out
+    "forward_credentials": Needs.WORKERS,
     "stdout_log": Needs.NOTHING,  # supervisord has the other end of the pipe
     "stdout_log_max_bytes": Needs.NOTHING,
     "stdout_log_keep": Needs.NOTHING,

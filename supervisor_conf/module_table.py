@@ -11,6 +11,7 @@ from typing import Final
 
 from supervisor_conf import module_kinds
 from supervisor_conf import setting_kinds as kinds
+from supervisor_conf.negotiate_keys import NEGOTIATE
 from supervisor_conf.setting_table import Key
 
 _HIDDEN = [
@@ -105,4 +106,5 @@ HEADERS = (
 SHIPPED: Final[Mapping[str, tuple[Key, ...]]] = {
     "filtering": FILTERING,
     "headers": HEADERS,
+    "negotiate": NEGOTIATE,
 }

@@ -306,6 +306,13 @@ APP = (
     ),
     Key("require_pairing", kinds.FLAG, False, "`true`: an app that answers without the token is not served."),
     Key(
+        "forward_credentials",
+        kinds.FLAG,
+        False,
+        "`true`: the app may act as a visitor who has delegated a Kerberos ticket, until it has answered "
+        "([kerberos.md](kerberos.md)).",
+    ),
+    Key(
         "stdout_log",
         kinds.LOG,
         "logs/{app}/stdout",

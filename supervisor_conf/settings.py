@@ -85,6 +85,7 @@ class AppSettings:
     health_failures: int
     tunnel_idle_timeout: float
     require_pairing: bool
+    forward_credentials: bool
     stdout_log: str  # absolute path prefix, "" = none, "-" = the terminal of `portico run -- COMMAND`
     stdout_log_max_bytes: int
     stdout_log_keep: int

@@ -29,6 +29,7 @@ ONLY_IN = {
         "proxy/tunnel.py",
         "proxy/worker.py",
     ),
+    "gssapi": ("proxy/kerberos.py",),
     "inotify_simple": ("supervisor_conf/keeper/watch.py",),
     "h11": ("proxy/strict.py", "proxy/peer.py", "proxy/body.py", "supervisor_conf/keeper/asking.py"),
 }

@@ -57,6 +57,16 @@ class Context(Protocol):
     def run_directory(self) -> Path: ...
 
     @property
+    def uid(self) -> int:
+        """Of the user who serves visitors: what is made now for later must be this user's."""
+        ...
+
+    @property
+    def forwards_credentials(self) -> bool:
+        """Whether the app (of the front's modules: any app) takes what was delegated: `Identity.credentials`."""
+        ...
+
+    @property
     def log(self) -> Any:
         """A structlog logger that names the module. Never a secret, never once for each request."""
         ...

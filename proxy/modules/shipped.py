@@ -8,4 +8,5 @@ from typing import Final
 SHIPPED: Final[Mapping[str, str]] = {
     "filtering": "proxy.modules.filtering:Filtering",
     "headers": "proxy.modules.headers:Headers",
+    "negotiate": "proxy.modules.negotiate:Negotiate",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -47,10 +48,17 @@ def portico_environment(folder: Path) -> Path:
     source = folder / "source"
     unwanted = shutil.ignore_patterns(".*", "*.egg-info", "build", "dist", "__pycache__", "tests")
     shutil.copytree(CHECKOUT, source, ignore=unwanted)
-    pinned = [f"{name}=={metadata.version(name)}" for name in ("uvicorn", "gunicorn")]
+    pinned = [
+        f"{name}=={metadata.version(name)}" for name in ("uvicorn", "gunicorn", *_libraries_of_extras())
+    ]
     commands = _environment(folder, str(source), *pinned)
     shutil.rmtree(source)  # what runs must be what was installed
     return commands
+
+
+def _libraries_of_extras() -> list[str]:
+    """Those that the tests have as well: each is compiled, which not every machine can."""
+    return [name for name in ("gssapi",) if importlib.util.find_spec(name) is not None]
 
 
 def ordinary_person(commands: Path) -> Person:

@@ -47,7 +47,7 @@ class Wire:
 class MemorySocket:
     """What a Stream asks of a socket, and the other end's tool for tests: never blocks, behaves as Linux's TCP."""
 
-    family = socket.AF_UNIX  # no options of TCP
+    family: int = socket.AF_UNIX
 
     def __init__(self, loop: MemoryLoop, incoming: Wire, outgoing: Wire) -> None:
         self._loop = loop

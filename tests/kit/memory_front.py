@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import os
+import socket
 import sys
 import tempfile
 import traceback
@@ -86,9 +87,10 @@ class MemoryFront(Worker):
         routes = tuple(Route(number, 0, "127.0.0.1", 1, "", TOKEN) for number in generations)
         self.backend.handle(AppRoutes("shop", "READY" if routes else "STOPPED", routes))
 
-    def visit(self, capacity: int = 1 << 20) -> MemorySocket:
-        """A visitor's connection, accepted."""
+    def visit(self, capacity: int = 1 << 20, family: int = socket.AF_UNIX) -> MemorySocket:
+        """A visitor's connection, accepted; one of TCP has an address."""
         ours, theirs = self.loop.pair(capacity)
+        ours.family = family
         self.front_ends.append(ours)
         self._accepted(self.settings.front.listen[0], ours, ("192.0.2.7", 40000))  # type: ignore[arg-type]
         return theirs

@@ -79,6 +79,7 @@ health_interval = 10
 health_failures = 3
 tunnel_idle_timeout = 0
 require_pairing = false
+forward_credentials = false
 stdout_log    = "logs/{app}/stdout"
 stdout_log_max_bytes = "10MiB"
 stdout_log_keep      = 10
