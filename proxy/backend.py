@@ -10,6 +10,7 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 
 import gevent
@@ -190,6 +191,7 @@ class AppDesk:
         "_deadlines",
         "_draining",
         "_generations",
+        "_refused_at",
         "_send",
         "_serial",
         "_waiting",
@@ -220,6 +222,7 @@ class AppDesk:
         self._waiting: deque[AsyncResult[Generation]] = deque()
         self._busy = False
         self._serial = 0
+        self._refused_at = 0.0
 
     # ----------------------------------------------------------------------------------------------------------
     # For requests
@@ -240,7 +243,7 @@ class AppDesk:
     def _choose_or_wait(self, waiter: Callable[[AsyncResult[Generation]], None]) -> Generation:
         while True:
             if self.refusal is not None:
-                raise _refused(self.refusal)
+                raise _refused(self._refusal_of_now())
             if self._generations:
                 generation = self._least_busy()
             else:
@@ -249,6 +252,13 @@ class AppDesk:
                     generation = self._least_busy()
             if not generation.withdrawn:  # it may have gone while who waited for it was being woken
                 return generation
+
+    def _refusal_of_now(self) -> Refusal:
+        assert self.refusal is not None
+        if not self.refusal.counts_down:
+            return self.refusal
+        passed = int(self._deadlines.now() - self._refused_at)
+        return replace(self.refusal, retry_after=max(self.refusal.retry_after - passed, 1))
 
     def release(self, generation: Generation) -> None:
         generation.in_flight -= 1
@@ -317,6 +327,7 @@ class AppDesk:
             self._withdraw(gone)
         self.retry_after = message.retry_after
         self.refusal = message.refusal
+        self._refused_at = self._deadlines.now()
         self.queue_share = message.queue_share or self.settings.queue_limit
         if message.refusal is not None:
             self.give_up(message.refusal)
@@ -383,10 +394,6 @@ class AppDesk:
         self.requests = self.failures = 0
         return counters
 
-    def close_idle(self) -> None:
-        for generation in self._generations:
-            generation.close_idle()
-
     def _withdraw(self, generation: Generation) -> None:
         generation.withdrawn = True
         generation.close_idle()
@@ -428,10 +435,6 @@ class Backend:
     def using(self) -> tuple[tuple[str, int], ...]:
         """Of every app the generations to whom there is a route or a request in flight."""
         return tuple((name, number) for name, desk in self.desks.items() for number in desk.using)
-
-    def close_idle(self) -> None:
-        for desk in self.desks.values():
-            desk.close_idle()
 
 
 def _refused(refusal: Refusal) -> Failure:

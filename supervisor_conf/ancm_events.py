@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 _ALWAYS: Final = {
+    "app.rapid-fail": 1003,
+    "app.killed": 1005,
     "app.offline": 1012,
     "app.log-problem": 1004,
     "app.shutdown-message": 1006,

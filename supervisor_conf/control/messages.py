@@ -86,6 +86,7 @@ class Refusal:
     report: Report | None = None
     body: str = ""  # app_offline.htm; bytes that are not UTF-8 are surrogates (PEP 383)
     verbatim: bool = False  # answer with `body` as it is, be it empty
+    counts_down: bool = False  # `retry_after` is to a date, counted from when this was said
 
 
 # --------------------------------------------------------------------------------------------------------------

@@ -81,6 +81,7 @@ class KeptApp:
         self._ready_told: set[int] = (
             set()
         )  # generations that a «ready» was said of, by this keeper or the last
+        self._kill_told: set[int] = set()
         self.routes = AppRoutes(settings.name, State.STOPPED, retry_after=FALLBACK_RETRY, path=settings.path)
         self._house = house
         self._log = log.bind(app=settings.name)
@@ -100,6 +101,7 @@ class KeptApp:
         if self._handling:
             return
         self._handling = True
+        was_open = Hold.FAILED in self.law.holds
         try:
             while self._events:
                 for command in self.law.handle(self._events.popleft(), time.monotonic()):
@@ -109,6 +111,7 @@ class KeptApp:
             raise LawBroken(f"{self.settings.name}: {error}") from error
         finally:
             self._handling = False
+        self._tell_of_the_breaker(was_open)
         if self.law.past != self._past:
             self._past = self.law.past
             self._house.tell_plugin(messages.Keep(past_key(self.settings.name), self._past.to_text()))
@@ -253,6 +256,7 @@ class KeptApp:
             case commands.Spawn(slot):
                 self._house.tell_plugin(messages.Start(self.settings.name, slot))
             case commands.Signal(slot, generation, number):
+                self._tell_of_a_kill(generation, number)
                 self._house.tell_plugin(messages.Signal(self.settings.name, slot, generation, int(number)))
             case commands.Probe(generation):
                 self._in_background(generation, self._probe)
@@ -297,13 +301,20 @@ class KeptApp:
         )
         self._house.publish(self.routes)
 
+    def as_of_now(self, routes: AppRoutes) -> AppRoutes:
+        """To be said to whoever comes later than they were made."""
+        if routes.refusal is None or not routes.refusal.counts_down:
+            return routes
+        return replace(routes, refusal=self._refusal(routes.refusal.why))
+
     def _refusal(self, why: str) -> messages.Refusal | None:
         if not why:
             return None
         refusal = words.refusal(why)
         closes = self.law.breaker_closes_at
         if why == Hold.FAILED and closes is not None:
-            return replace(refusal, retry_after=max(math.ceil(closes - time.monotonic()), 1))
+            left = max(math.ceil(closes - time.monotonic()), 1)
+            return replace(refusal, retry_after=left, counts_down=True)
         return refusal
 
     def _route(self, route: commands.Route) -> messages.Route:
@@ -327,6 +338,7 @@ class KeptApp:
         self._house.tell_plugin(messages.Keep(remains_key(self.settings.name, generation.generation), ""))
         self.generations.pop(generation.generation, None)
         self._ready_told.discard(generation.generation)
+        self._kill_told.discard(generation.generation)
         self.usage.generation_gone(generation.generation)
 
     def _stamped(self, report: Report) -> Report:
@@ -365,6 +377,21 @@ class KeptApp:
             self.care.recycle_failed()
         refusal = words.refusal(why, report and self._stamped(report)) if why else None
         self._house.recycled(self.settings.name, refusal)
+
+    def _tell_of_a_kill(self, generation: int, number: int) -> None:
+        """Of one that was to stop, and did not within its time limit; once."""
+        row = self.law.row(generation)
+        stopping = row is not None and row.state is State.STOPPING and row.failure is None
+        if number == signal.SIGKILL and stopping and generation not in self._kill_told:
+            self._kill_told.add(generation)
+            pid, limit = self.generations[generation].pid, self.settings.shutdown_time_limit
+            self._log.warning("app.killed", generation=generation, pid=pid, shutdown_time_limit=limit)
+
+    def _tell_of_the_breaker(self, was_open: bool) -> None:
+        if not was_open and Hold.FAILED in self.law.holds:
+            limit = self.settings.rapid_fails_per_minute
+            failures = self.law.fails_within_window(time.monotonic())
+            self._log.warning("app.rapid-fail", failures=failures, rapid_fails_per_minute=limit)
 
     def _tell_move(self, move: commands.Moved) -> None:
         self._log.info(

@@ -316,7 +316,8 @@ class Keeper:
         app = self.apps[routes.app]
         numbers = sorted(worker.number for worker in self.worker_peers())
         share = shares(app.settings.queue_limit, len(numbers))[numbers.index(peer.number)]
-        peer.send_routes(replace(self.offline.dressed(routes), queue_share=share))
+        dressed = app.as_of_now(self.offline.dressed(routes))
+        peer.send_routes(replace(dressed, queue_share=share))
         app.told(peer.number)
 
     def _share_queues(self) -> None:

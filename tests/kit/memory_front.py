@@ -117,8 +117,12 @@ class MemoryFront(Worker):
         pooled = {stream.fileno() for generation in self.generations for stream in generation._idle}
         assert {end.descriptor for end in self.front_ends if not end.closed} == pooled
 
+    def close_idle(self) -> None:
+        for generation in self.generations:
+            generation.close_idle()
+
     def close(self) -> None:
-        self.backend.close_idle()
+        self.close_idle()
         self.deadlines.close()
 
 

@@ -190,7 +190,7 @@ def test_whatever_a_visitor_sends_the_app_reads_clean_requests_with_our_token_al
                 assert [v for n, v in head.headers if n == b"x-forwarded-for"] == [b"unix"]
         visitor.close()
         front.settle()
-        front.backend.close_idle()
+        front.close_idle()
         front.check_at_rest()
 
 

@@ -92,7 +92,7 @@ def test_only_a_safe_request_without_body_on_a_connection_used_before_without_a_
             assert b"HTTP/1.1 502 " in visitor.recv_all()
         visitor.close()
         front.settle()
-        front.backend.close_idle()
+        front.close_idle()
         front.check_at_rest()
 
 
@@ -167,7 +167,7 @@ def test_a_refused_connection_waits_for_the_next_generation_once(method: bytes) 
         front.settle()
         assert visitor.recv_all() == OK
         front.app_refuses = True
-        front.backend.close_idle()
+        front.close_idle()
         visitor.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         front.settle()
         front.publish(3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import gevent
@@ -104,6 +105,54 @@ def test_a_refusal_answers_who_waits_and_who_comes(front: MemoryFront) -> None:
     assert waiting.cause is Asker(front).cause is Cause.REFUSED
     front.publish(1)
     assert Asker(front).number == 1
+
+
+def test_a_refusal_to_a_date_counts_down_and_never_to_zero(front: MemoryFront) -> None:
+    refusal = replace(REFUSAL, counts_down=True)
+    front.backend.handle(AppRoutes("shop", "FAILED", (), refusal))
+
+    def told() -> int:
+        outcome = Asker(front).outcome
+        assert isinstance(outcome, Failure)
+        assert outcome.refusal is not None
+        return outcome.refusal.retry_after
+
+    assert told() == 7
+    front.loop.clock.seconds += 3.5
+    assert told() == 4
+    front.loop.clock.seconds += 60
+    assert told() == 1
+    front.backend.handle(AppRoutes("shop", "FAILED", (), REFUSAL))
+    front.loop.clock.seconds += 60
+    assert told() == 7
+
+
+def test_a_process_of_another_path_is_never_used(front: MemoryFront) -> None:
+    """The app moves: this worker has the new path, and what runs still has the old one."""
+    elsewhere = Route(3, 0, "127.0.0.1", 1, "", TOKEN, path="/old")
+    front.backend.handle(AppRoutes("shop", "READY", (elsewhere,), serial=9))
+    assert front.told == [Drained("shop", 3, 9)]
+    asker = Asker(front)
+    assert front.told[1:] == [Need("shop")]
+    front.backend.handle(AppRoutes("shop", "READY", (elsewhere,), serial=10))
+    front.settle()
+    assert asker.outcome is None
+    front.publish(4)
+    front.settle()
+    assert asker.number == 4
+
+
+def test_who_waits_for_a_path_that_the_app_has_left_is_told(front: MemoryFront) -> None:
+    front.publish(1)
+    moved = Route(2, 0, "127.0.0.1", 1, "", TOKEN, path="/new")
+    stays = Route(1, 0, "127.0.0.1", 1, "", TOKEN)
+    front.backend.handle(AppRoutes("shop", "READY", (stays,), path="/new"))
+    assert Asker(front).number == 1
+    front.backend.handle(AppRoutes("shop", "STARTING", (), path="/new"))
+    asker = Asker(front)
+    front.backend.handle(AppRoutes("shop", "READY", (moved,), path="/new"))
+    front.settle()
+    assert asker.cause is Cause.REFUSED
 
 
 def test_giving_up_answers_who_waits_and_later_ones_ask_again(front: MemoryFront) -> None:
