@@ -1,7 +1,8 @@
 """Rows of the tests of IIS's ASP.NET Core Module (ANCM) that concern forwarding, WebSockets or the shim, from outside.
 
 Each test bears the name of its row. Where Portico decides otherwise, the docstring says so. Rows that need TLS
-(SendHTTPSRequestTest, HttpsHelloWorld, ClientCertificateMappingTest) and those of the process's life are elsewhere.
+(SendHTTPSRequestTest, HttpsHelloWorld, ClientCertificateMappingTest) and those of the process's life (test_ancm_*.py)
+are elsewhere; docs/ancm-tests.md lists all.
 """
 
 from __future__ import annotations
@@ -254,36 +255,6 @@ def test_web_socket_test(run: PorticoRun) -> None:
             assert last.opcode is Opcode.CLOSE
             assert b"app says so" in last.data
     assert told(run, "/")["pid"] == pid
-
-
-def test_v21_web_socket_app_offline_test(run: PorticoRun) -> None:
-    """Taken away by the operator: the app closes its sockets itself, visitors get 503, and it comes back."""
-    for _ in range(2):
-        with WebSocketVisitor(run.url, "/pathBase") as visitor:
-            visitor.send("hello")
-            assert visitor.text() == "hello"
-            assert run.app("stop", "base").status == 0
-            last = visitor.until_end()[-1]
-            assert (last.opcode, last.data[:2]) == (
-                Opcode.CLOSE,
-                CloseCode.SERVICE_RESTART.to_bytes(2, "big"),
-            )
-        refused = run.get("/pathBase/")
-        assert refused.status == 503
-        assert refused.header("retry-after")
-        assert run.app("start", "base").status == 0
-        assert told(run, "/pathBase/")["root_path"] == "/pathBase"
-
-
-def test_v21_web_socket_recycled_with_config_change_test(run: PorticoRun) -> None:
-    """A restart by plain supervisorctl: the app closes its sockets itself, and a new process serves."""
-    before = told(run, "/pathBase/")["pid"]
-    with WebSocketVisitor(run.url, "/pathBase") as visitor:
-        visitor.send("hello")
-        assert visitor.text() == "hello"
-        assert run.supervisorctl("restart", "base").status == 0
-        assert visitor.until_end()[-1].opcode is Opcode.CLOSE
-    assert told(run, "/pathBase/")["pid"] != before
 
 
 CHUNKED, LENGTH, CLOSE = "transfer-encoding: chunked", "content-length: 11", "connection: close"

@@ -11,7 +11,6 @@ import pytest
 from tests.kit import procfs
 from tests.kit.client import Response
 from tests.kit.configs import app, front
-from tests.kit.load import Load
 from tests.kit.run import PorticoRun
 from tests.kit.until import wait_for_end, wait_until
 
@@ -126,19 +125,3 @@ def test_the_file_that_went_while_there_was_no_keeper(folder: Path) -> None:
         assert online(run).status == 200
         run.app("stop", "shop")
         assert run.supervisorctl("start", "shop").status == 0
-
-
-def test_a_hundred_times_under_load_only_200_and_503(folder: Path) -> None:
-    path = folder / "apps" / "app_offline.htm"
-    with PorticoRun(folder, front() + app(command="python one_piece.py")) as run:
-        run.get("/")
-        with Load(run.url, "/", clients=4) as load:
-            for number in range(100):
-                path.write_bytes(PAGE)
-                if number % 10 == 0:
-                    wait_until(lambda: run.get("/").status == 503, "503")
-                path.unlink()
-                if number % 10 == 0:
-                    load.wait_for_more(1)
-            load.wait_for_more(1)
-        assert set(load.tally) == {"200", "503"}, load.tally
