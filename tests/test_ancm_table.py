@@ -1,4 +1,4 @@
-"""docs/ancm-tests.md names tests of ours: they exist, and none of the files named after ANCM's rows has one it forgets."""
+"""docs/ancm-tests.md names tests of ours: they exist, and it forgets none in the files named after ANCM's rows."""
 
 from __future__ import annotations
 

@@ -374,12 +374,13 @@ def free_port(host: str, taken: Collection[int]) -> int:
     """
     for _ in range(_TRIES):
         port = LOWEST_PORT + secrets.randbelow(HIGHEST_PORT - LOWEST_PORT + 1)
-        if port not in taken and _nobody_listens(host, port):
+        if port not in taken and nobody_listens(host, port):
             return port
     raise OSError(errno.EADDRINUSE, "no free port was found")
 
 
-def _nobody_listens(host: str, port: int) -> bool:
+def nobody_listens(host: str, port: int) -> bool:
+    """By listening there for a moment."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tried:
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -31,6 +31,7 @@ from supervisor_conf.conffile import (
     render_supervisord_conf,
 )
 from supervisor_conf.control import messages
+from supervisor_conf.plugin.apps import HOST, nobody_listens
 from supervisor_conf.plugin.context import Context
 from supervisor_conf.plugin.descriptors import raise_limit
 from supervisor_conf.plugin.source import Source, Unusable
@@ -160,6 +161,8 @@ class Reload:
         if self._foreign and (changes.added or changes.removed or changes.counts):
             names = ", ".join((*changes.added, *changes.removed, *changes.counts))
             return self._refuse(asker, f"{names}: {_FOREIGN}")
+        if taken := self._taken_ports(settings):
+            return self._refuse(asker, "\n".join(taken))
         try:
             renewed = self._context.certificates.refresh(settings.front.tls)
             self._prepare(settings, changes)
@@ -175,6 +178,19 @@ class Reload:
             self._replace_workers(turn, all_of_them=changes.workers or self._workers_behind)
         else:
             self._leave(turn)
+
+    def _taken_ports(self, settings: Settings) -> list[str]:
+        """Sentences. Where one port follows another there is no overlap: it would be found out when the old process
+        has gone. What apps of ours listen on now may be another one's later: they are recycled, too."""
+        ours = {one.port for one in self._context.memory.running.values()}
+        before = {app.name: app.port for app in self._context.settings.apps}
+        return [
+            f"[apps.{app.name}] port: somebody else listens on {HOST}:{app.port}."
+            for app in settings.apps
+            if app.port
+            and app.port not in (before.get(app.name), *ours)
+            and not nobody_listens(HOST, app.port)
+        ]
 
     def _refuse(self, asker: int, sentences: str) -> None:
         self._context.log.warning("reload.refused", problem=sentences)

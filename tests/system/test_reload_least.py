@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -143,6 +144,30 @@ def test_a_fixed_port_that_moves_loses_no_request(folder: Path) -> None:
             load.wait_for_more(10)
         assert set(load.tally) == {"200"}, load.tally
         assert httpx.get(f"http://127.0.0.1:{second}/").json()["pid"] == pid_of(run, "/") != shop
+        with socket.create_server(("127.0.0.1", 0)) as foreign:
+            taken = foreign.getsockname()[1]
+            write(run, front() + app(command=LIFE, port=taken))
+            refused = run.app("reload")
+        assert refused.status == 1
+        assert f"somebody else listens on 127.0.0.1:{taken}" in refused.err
+
+
+def test_two_fixed_ports_may_be_exchanged(folder: Path) -> None:
+    first, second = free_port(), free_port()
+
+    def config(one: int, two: int) -> str:
+        return front() + app(command=LIFE, port=one) + app("other", path="/other", command=LIFE, port=two)
+
+    with PorticoRun(folder, config(first, second)) as run:
+        shop, other = pid_of(run, "/"), pid_of(run, "/other/")
+        write(run, config(second, first))
+        run.app("reload")
+        wait_for_end(shop)
+        wait_for_end(other)
+        ports = {first: "/other/", second: "/"}
+        for port, path in ports.items():
+            wait_until(lambda path=path: run.get(path).status == 200, "the app")  # type: ignore[misc]
+            assert httpx.get(f"http://127.0.0.1:{port}/").json()["pid"] == pid_of(run, path)
 
 
 def test_between_two_paths_nobody_is_sent_where_the_other_is_meant(folder: Path) -> None:
