@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import quoteattr
 
-from tests.kit.client import free_port
 from tests.kit.configs import app
 from tests.kit.run import PorticoRun
 
@@ -51,28 +47,3 @@ def reload(run: PorticoRun, config: str) -> None:
     new.rename(file)
     done = run.app("reload")
     assert done.status == 0, done.said
-
-
-def web_config(
-    program: str, arguments: str = "", environment: Mapping[str, str] | None = None, **more: str
-) -> str:
-    """A web.config with this aspNetCore element; `more`: attributes."""
-    attributes = {"processPath": program, "arguments": arguments, "stdoutLogEnabled": "false"} | more
-    written = " ".join(f"{name}={quoteattr(value)}" for name, value in attributes.items())
-    variables = "".join(
-        f"<environmentVariable name={quoteattr(name)} value={quoteattr(value)} />"
-        for name, value in (environment or {}).items()
-    )
-    return (
-        f"<configuration><system.webServer><aspNetCore {written}>"
-        f"<environmentVariables>{variables}</environmentVariables></aspNetCore></system.webServer></configuration>"
-    )
-
-
-def of_iis(folder: Path, text: str, **environment: str) -> PorticoRun:
-    """`portico run` in the folder of a web.config, which names no address, with this environment."""
-    (folder / "apps" / "web.config").write_text(text)
-    arguments = ["run", "--listen", f"http://127.0.0.1:{free_port()}"]
-    made = PorticoRun(folder / "apps", arguments=arguments, environment=environment)
-    made.run_directory = folder / "apps" / "run"
-    return made

@@ -1,28 +1,24 @@
 """Rows of the tests of IIS's ASP.NET Core Module (ANCM): what an app finds in its environment.
 
-Each test bears the name of its row.
+Each test bears the name of its row. What a web.config says about it: test_ancm_config_rows.py.
 """
 
 from __future__ import annotations
 
 import os
 import pwd
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.kit import procfs
-from tests.kit.ancm import of_iis, row, told, web_config
+from tests.kit.ancm import row, told
 from tests.kit.client import free_port
 from tests.kit.configs import front
 from tests.kit.run import PorticoRun
-
-LONG = "".join(chr(ord("a") + number % 26) for number in range(1000))
-ASSEMBLIES = "ASPNETCORE_HOSTINGSTARTUPASSEMBLIES"
-OURS = "Microsoft.AspNetCore.Server.IISIntegration"
-OF_THE_SYSTEM = {"TEST_SYSTEM": "kept", ASSEMBLIES: "Asm1", "TEST_BOTH": "system"}
+from tests.kit.webconfigs import deploy, run_web_config, web_config
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +27,7 @@ def run(module_folder: Path) -> Iterator[PorticoRun]:
     config += row("plain")
     config += row("one", environment={"ANCMTestFoo": "foo"})
     config += row("known", environment={"ASPNETCORE_URLS": "http://127.0.0.1:1"})
-    config += row("long", environment={"LONG": LONG})
-    config += row("own", environment={ASSEMBLIES: "newValue", "TEST_BOTH": "configured"})
-    with PorticoRun(module_folder, config, environment=OF_THE_SYSTEM) as started:
+    with PorticoRun(module_folder, config, environment={"TEST_SYSTEM": "kept"}) as started:
         yield started
 
 
@@ -83,69 +77,32 @@ def test_environment_variables_test_i_i_s_http_auth(run: PorticoRun) -> None:
     assert environment(run, "plain")["ASPNETCORE_IIS_HTTPAUTH"] == "anonymous;"
 
 
-def test_web_config_appends_hosting_startup(run: PorticoRun) -> None:
-    assert environment(run, "plain")[ASSEMBLIES] == f"Asm1;{OURS}"
-
-
-def test_web_config_overrides_hosting_startup(run: PorticoRun) -> None:
-    assert environment(run, "own")[ASSEMBLIES] == "newValue"
-
-
-def test_web_config_overrides_global_environment_variables(run: PorticoRun) -> None:
-    assert environment(run, "plain")["TEST_BOTH"] == "system"
-    assert environment(run, "own")["TEST_BOTH"] == "configured"
-
-
-def test_get_long_environment_variable_out_of_process(run: PorticoRun) -> None:
-    assert environment(run, "long")["LONG"] == LONG
-
-
 # ------------------------------------------------------------------------------------------------------------
 # In a web.config
-
-
-def seen(folder: Path, variables: dict[str, str], **of_the_system: str) -> Any:
-    with of_iis(folder, web_config("python", "row.py", variables), **of_the_system) as run:
-        return told(run, "/")["environment"]
-
-
-def test_auth_header_environment_variable_removed(folder: Path) -> None:
-    """A value of the user's never reaches the app: the name is the front's to set. What is set at another place of
-    the file's, or expanded there, does."""
-    variables = {
-        "ASPNETCORE_IIS_HTTPAUTH": "ignoredValue",
-        "EXPANDED": "%TEST_OWNER%'s",
-        "BOTH": "configured",
-        "EMPTY": "",
-        "ASPNETCORE_PORT": "",
-    }
-    found = seen(folder, variables, TEST_OWNER="ann", BOTH="system", EMPTY="system")
-    assert found["ASPNETCORE_IIS_HTTPAUTH"] == "anonymous;"
-    # WebConfigExpandsVariables
-    assert found["EXPANDED"] == "ann's"
-    assert (found["BOTH"], found["EMPTY"]) == ("configured", "")
-    # EnvVarInWebConfig_Empty
-    assert 10_000 <= int(found["ASPNETCORE_PORT"]) <= 32_767
-
-
-def test_prefer_environment_variables_over_web_config_when_configured(folder: Path) -> None:
-    found = seen(folder, {"BOTH": "configured"}, BOTH="system", ANCM_PREFER_ENVIRONMENT_VARIABLES="1")
-    assert found["BOTH"] == "system"
 
 
 @pytest.mark.parametrize("above", [False, True], ids=["of ANCM's range", "above it"])
 def test_env_var_in_web_config_valid(folder: Path, above: bool) -> None:
     """Any port that can be listened on, 48001 and more too, which ANCM refuses."""
     port = next(port for port in iter(free_port, 0) if above == (port > 48_000))
-    found = seen(folder, {"ASPNETCORE_PORT": str(port)})
-    assert found["ASPNETCORE_PORT"] == found["PORT"] == str(port)
+    deploy(folder / "apps", web_config("python", "row.py", environment={"ASPNETCORE_PORT": str(port)}))
+    with run_web_config(folder / "apps") as run:
+        found = told(run, "/")["environment"]
+        assert found["ASPNETCORE_PORT"] == found["PORT"] == str(port)
+
+
+def test_env_var_in_web_config_empty(folder: Path) -> None:
+    deploy(folder / "apps", web_config("python", "row.py", environment={"ASPNETCORE_PORT": ""}))
+    with run_web_config(folder / "apps") as run:
+        assert 10_000 <= int(told(run, "/")["environment"]["ASPNETCORE_PORT"]) <= 32_767
 
 
 @pytest.mark.parametrize("port", ["noninteger", "65536", "-1"])
 def test_env_var_in_web_config_invalid(folder: Path, port: str) -> None:
     """An error with its line before anything starts, in place of a 502."""
-    run = of_iis(folder, web_config("python", "row.py", {"ASPNETCORE_PORT": port}))
+    deploy(folder / "apps", web_config("python", "row.py", environment={"ASPNETCORE_PORT": port}))
+    run = run_web_config(folder / "apps")
     ended = run.command(*run.arguments)
     assert ended.status == 2
-    assert "web.config:1:" in ended.err
+    assert re.search(r"web\.config:\d+: ", ended.err)
     assert port in ended.err

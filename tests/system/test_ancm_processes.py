@@ -6,20 +6,16 @@ Each test bears the name of its row. MultipleAppTests.Startup and StartupStress 
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-import pytest
-
 from tests.kit import procfs
-from tests.kit.ancm import events, of_iis, pid_of, reload, row, told, web_config
+from tests.kit.ancm import events, pid_of, reload, row, told
 from tests.kit.client import Response, Visitor
-from tests.kit.configs import app, front
+from tests.kit.configs import front
 from tests.kit.load import Load, all_at_once
 from tests.kit.run import PorticoRun
 from tests.kit.until import wait_for_end, wait_until
-
-LIFE = "python life.py"
+from tests.kit.webconfigs import deploy, run_web_config, web_config
 
 
 def test_recycle_application_after_backend_process_being_killed(folder: Path) -> None:
@@ -35,12 +31,12 @@ def test_recycle_application_after_backend_process_being_killed(folder: Path) ->
 
 def test_recycle_application_after_web_config_updated(folder: Path) -> None:
     """ConfigurationChangeForcesChildProcessRestart, too: by itself, as IIS does it; a touch alone changes nothing."""
-    file = folder / "apps" / "web.config"
-    with of_iis(folder, web_config("python", "row.py")) as run:
+    file = deploy(folder / "apps", web_config("python", "row.py"))
+    with run_web_config(folder / "apps") as run:
         pid = pid_of(run, "/")
         for number in range(2):
             file.touch()
-            file.write_text(web_config("python", "row.py", {"NUMBER": str(number)}))
+            deploy(folder / "apps", web_config("python", "row.py", environment={"NUMBER": str(number)}))
             wait_for_end(pid)
             answer = told(run, "/")
             assert answer["environment"]["NUMBER"] == str(number)
@@ -99,22 +95,6 @@ def test_processes_per_application_test(folder: Path) -> None:
         assert len(events(run, "app.spawned")) == 10
 
 
-@pytest.mark.parametrize(
-    ("program", "arguments"),
-    [("python", "./row.py told"), ("%TEST_PYTHON%", r".\row.py told"), (r".\bin\run-it", "told")],
-)
-def test_process_path_and_arguments_test(folder: Path, program: str, arguments: str) -> None:
-    """A name of the PATH, a variable, a path below the folder; arguments with either slash."""
-    (folder / "apps" / "bin").mkdir()
-    script = folder / "apps" / "bin" / "run-it"
-    script.write_text(f'#!/bin/sh\nexec {sys.executable} row.py "$@"\n')
-    script.chmod(0o755)
-    with of_iis(folder, web_config(program, arguments), TEST_PYTHON=sys.executable) as run:
-        answer = told(run, "/")
-        assert answer["argv"][1:] == ["told"]
-        assert answer["directory"] == str(folder / "apps")
-
-
 def test_runs_two_out_of_process_apps(folder: Path) -> None:
     with PorticoRun(folder, front() + row("one") + row("two")) as run:
         one, two = told(run, "/one/"), told(run, "/two/")
@@ -137,12 +117,3 @@ def test_shutdown_multiple_times_works(folder: Path) -> None:
             wait_for_end(pid)
         assert len(seen) == 5
         assert pid_of(run, "/") not in seen
-
-
-def test_application_preload_starts_app(folder: Path) -> None:
-    """ApplicationInitializationPageIsRequested, too: it runs, and was asked for its page, before any visitor came."""
-    with PorticoRun(folder, front() + app(command=LIFE, start="eager", warm_up=["/init"])) as run:
-        wait_until(lambda: events(run, "app.moved", ancm=1001), "the app")
-        assert events(run, "app.warm-up", path="/init")[0]["status"] == 200
-        assert run.get("/").json()["asked"][0] == "/init"
-        assert len(events(run, "app.spawned")) == 1
