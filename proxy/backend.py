@@ -18,11 +18,13 @@ import gevent.socket
 from gevent.event import AsyncResult
 
 from proxy.failures import Cause, Failure, Side, Stage
+from proxy.lending import Loans
 from proxy.streams import Deadlines, Stream
 from supervisor_conf.control.messages import (
     AppRoutes,
     Bad,
     Counters,
+    CredentialsKept,
     Drained,
     GiveUp,
     Need,
@@ -196,6 +198,7 @@ class AppDesk:
         "_serial",
         "_waiting",
         "failures",
+        "loans",
         "queue_share",
         "refusal",
         "requests",
@@ -205,7 +208,12 @@ class AppDesk:
     )
 
     def __init__(
-        self, settings: AppSettings, send: Send, deadlines: Deadlines, connect: Connect = connect
+        self,
+        settings: AppSettings,
+        send: Send,
+        deadlines: Deadlines,
+        connect: Connect = connect,
+        loans: Loans | None = None,
     ) -> None:
         self.settings = settings
         self.timeout = settings.request_timeout or None
@@ -216,6 +224,7 @@ class AppDesk:
         self.requests = 0
         self.failures = 0
         self._send = send
+        self.loans = loans or Loans(send)
         self._deadlines = deadlines
         self._generations: list[Generation] = []
         self._draining: list[Generation] = []
@@ -414,7 +423,8 @@ class Backend:
     def __init__(
         self, apps: Iterable[AppSettings], send: Send, deadlines: Deadlines, connect: Connect = connect
     ) -> None:
-        self.desks = {app.name: AppDesk(app, send, deadlines, connect) for app in apps}
+        self.loans = Loans(send)
+        self.desks = {app.name: AppDesk(app, send, deadlines, connect, self.loans) for app in apps}
         self._send = send
 
     def handle(self, message: object) -> None:
@@ -426,6 +436,18 @@ class Backend:
                 self._decline(message)
         elif isinstance(message, GiveUp) and (desk := self.desks.get(message.app)):
             desk.give_up(message.refusal)
+        elif isinstance(message, CredentialsKept):
+            self.loans.heard(message)
+
+    def keeper_is_back(self) -> None:
+        self.loans.keeper_is_back()
+        for desk in self.desks.values():
+            desk.keeper_is_back()
+
+    def keeper_is_away(self, seconds: float) -> None:
+        self.loans.keeper_is_away()
+        for desk in self.desks.values():
+            desk.keeper_is_away(seconds)
 
     def _decline(self, message: AppRoutes) -> None:
         """An app of a configuration that this worker was not given: the keeper need not wait for it."""

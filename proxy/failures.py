@@ -58,6 +58,7 @@ class Cause(Enum):
     QUEUE_FULL = "queue-full"
     QUEUE_TIMEOUT = "queue-timeout"
     ENDING = "ending"  # the front itself is going down
+    NO_CREDENTIALS = "no-credentials"  # what the visitor delegated cannot be given to the app
     CONNECT_REFUSED = "connect-refused"
     CONNECT_TIMEOUT = "connect-timeout"
     APP_BROKE_BEFORE_HEAD = "app-broke-before-head"
@@ -149,7 +150,7 @@ def status_of(cause: Cause) -> int:
             return 502
         case Cause.APP_SENT_NONSENSE | Cause.APP_HEAD_TOO_LARGE | Cause.APP_BROKE_OFF | Cause.UPGRADE_FAILED:
             return 502
-        case Cause.REFUSED | Cause.QUEUE_FULL | Cause.QUEUE_TIMEOUT | Cause.ENDING:
+        case Cause.REFUSED | Cause.QUEUE_FULL | Cause.QUEUE_TIMEOUT | Cause.ENDING | Cause.NO_CREDENTIALS:
             return 503
         case Cause.APP_SILENT | Cause.CONNECT_TIMEOUT:
             return 504
@@ -161,7 +162,7 @@ def status_of(cause: Cause) -> int:
 
 def _retry_after(cause: Cause) -> int:
     """Seconds. Every 503 tells when to come back; these pass with the start that is under way."""
-    return 5 if cause in (Cause.REFUSED, Cause.QUEUE_FULL, Cause.QUEUE_TIMEOUT, Cause.ENDING) else 0
+    return 5 if status_of(cause) == 503 else 0
 
 
 def reason_word(failure: Failure) -> str:
@@ -219,7 +220,7 @@ def _error_type(cause: Cause) -> str:
             return "http_upgrade_failed"
         case Cause.CLIENT_GONE:
             return "connection_terminated"
-        case Cause.INTERNAL | Cause.MODULE_FAILED:
+        case Cause.INTERNAL | Cause.MODULE_FAILED | Cause.NO_CREDENTIALS:
             return "proxy_internal_error"
         case _:
             assert_never(cause)

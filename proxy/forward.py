@@ -29,6 +29,7 @@ from proxy.body import Body, LengthBody, Truncated, body_of, chunk, last_chunk
 from proxy.exchange import Exchange, bad_body
 from proxy.failures import Cause, Failure, Side, Stage, malformed_response
 from proxy.headers import Fields, own_lines, request_fields, response_fields
+from proxy.identity import Identity
 from proxy.peer import Framing, HeadTooLong, Request, Response, read_head, read_response
 from proxy.splice import WORTH_IT, Pipe
 from proxy.streams import Stream, StreamClosed, TimedOut
@@ -55,7 +56,10 @@ def forward(exchange: Exchange) -> None:
         generation = exchange.desk.lease(exchange.wait_with)  # 1
         exchange.generation = generation.route.generation
         exchange.app_pid = generation.route.pid
+        loan = 0
         try:
+            if exchange.identity is not None and exchange.identity.credentials:
+                loan = _lend(exchange, generation, exchange.identity)
             app, reused = _connection(exchange, generation, reuse)  # 2
             _Conversation(exchange, generation, app, reused).run()  # 3 - 7
             return
@@ -67,7 +71,22 @@ def forward(exchange: Exchange) -> None:
                 raise Failure(Cause.CONNECT_REFUSED, Stage.CONNECT, Side.APP, str(refused)) from None
             next_generation = False
         finally:
+            if loan:
+                exchange.desk.loans.end(loan)
             exchange.desk.release(generation)
+
+
+def _lend(exchange: Exchange, generation: Generation, identity: Identity) -> int:
+    """What the visitor has delegated, to an app that wants it, until the request is over. 0: to others, nothing."""
+    exchange.credential_cache = ""
+    desk = exchange.desk
+    if not desk.settings.forward_credentials:
+        return 0
+    exchange.phase = "connect"
+    number, exchange.credential_cache = desk.loans.lend(
+        desk.settings.name, generation.route.generation, identity.credentials
+    )
+    return number
 
 
 def _connection(exchange: Exchange, generation: Generation, reuse: bool) -> tuple[Stream, bool]:

@@ -136,6 +136,7 @@ _SENTENCES = {
     Cause.QUEUE_FULL: "Too many requests wait for the app to start.",
     Cause.QUEUE_TIMEOUT: "The app took too long to start.",
     Cause.ENDING: "This server is being stopped.",
+    Cause.NO_CREDENTIALS: "What you have delegated cannot be given to the app at the moment.",
     Cause.CONNECT_REFUSED: "The app did not take the connection.",
     Cause.CONNECT_TIMEOUT: "The app did not take the connection in time.",
     Cause.APP_BROKE_BEFORE_HEAD: "The app closed the connection before it answered.",

@@ -97,8 +97,8 @@ class Worker:
             os.path.relpath(run_directory / "control.sock"),
             name,
             self._heard,
-            self._keeper_back,
-            self._keeper_away,
+            lambda: self.backend.keeper_is_back(),
+            lambda seconds: self.backend.keeper_is_away(seconds),
             self._take_file,
             lambda: self.backend.using(),
         )
@@ -271,14 +271,6 @@ class Worker:
             self._renew(self._handshakes.tls, descriptor)
         else:
             os.close(descriptor)
-
-    def _keeper_back(self) -> None:
-        for desk in self.backend.desks.values():
-            desk.keeper_is_back()
-
-    def _keeper_away(self, seconds: float) -> None:
-        for desk in self.backend.desks.values():
-            desk.keeper_is_away(seconds)
 
     def _report_for_ever(self) -> None:
         while True:

@@ -23,6 +23,7 @@ ONLY_IN = {
         "proxy/connection.py",
         "proxy/forward.py",
         "proxy/keeper_link.py",
+        "proxy/lending.py",
         "proxy/listener.py",
         "proxy/pipeline.py",
         "proxy/streams.py",

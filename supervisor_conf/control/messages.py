@@ -23,6 +23,12 @@ WORKER_FRAME_LIMIT = 8 * 1024 * 1024
 PLUGIN_LINK_FRAME_LIMIT = 16 * 1024 * 1024
 """Both ends of the plugin link give it to the codec: Memory tells everything at once."""
 
+CREDENTIALS_LIMIT = 192 * 1024
+"""Bytes of a delegated credential cache. What Windows puts into one ticket is 64 KiB at most."""
+
+CREDENTIALS_PIECE = 32 * 1024
+"""So many bytes of it go into one message: in base64 they fit into a frame."""
+
 # --------------------------------------------------------------------------------------------------------------
 # Values carried by messages
 
@@ -174,6 +180,25 @@ class Requests:
     more: bool = False  # another one follows
 
 
+@dataclass(frozen=True, slots=True)
+class TakeCredentials:
+    """A visitor has delegated this Kerberos credential cache to a request that is about to go to this generation: put
+    it where that app can read it. In pieces (base64); the last is answered by CredentialsKept."""
+
+    number: int  # the worker's own count
+    app: str
+    generation: int
+    piece: str = field(repr=False)
+    more: bool = False  # another piece follows
+
+
+@dataclass(frozen=True, slots=True)
+class DropCredentials:
+    """The request is over: remove its cache."""
+
+    number: int
+
+
 # --------------------------------------------------------------------------------------------------------------
 # Control socket: keeper -> worker
 
@@ -220,6 +245,15 @@ class NewEventLog:
 class NewCertificates:
     """Use these for handshakes from now on. The descriptor that comes with it is a memory file with a
     `certificates.Bundle`: private keys never travel in a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialsKept:
+    """Answer to TakeCredentials: where the app finds the cache until DropCredentials; or why it does not."""
+
+    number: int
+    path: str = ""
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +322,7 @@ class Spawned:
     asked: bool  # the keeper asked for it (Start); False: `supervisorctl start` did
     handed: bool = False  # `socket` was bound by the plugin and given to the process (`transport = "fd"`)
     path: str = "/"  # of the app when it was started
+    user: str = ""  # whom it runs as; "": as supervisord does
 
     def __repr__(self) -> str:
         where = self.socket or f"port={self.port}"

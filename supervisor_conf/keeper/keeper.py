@@ -22,6 +22,7 @@ from supervisor_conf.keeper import processes, restartfile
 from supervisor_conf.keeper.app import KeptApp
 from supervisor_conf.keeper.care import ROUND
 from supervisor_conf.keeper.certificates import Certificates
+from supervisor_conf.keeper.credential_caches import CredentialCaches
 from supervisor_conf.keeper.link import PluginLink
 from supervisor_conf.keeper.logs import Logs
 from supervisor_conf.keeper.offline import FILE, Offline
@@ -62,6 +63,7 @@ class Keeper:
         self._watch = Watch((FILE, restartfile.NAME), self._look_in, log)
         self._logs = Logs(front.access_log, run_directory, event_log)
         self._certificates = Certificates(front.tls, self.worker_peers, self.tell_plugin, log)
+        self._credentials = CredentialCaches(run_directory, log)
         self._server = ControlServer(run_directory / "control.sock", self, log, group=group)
         self._orders = Orders(self)
         self._peers: dict[int, Peer] = {}
@@ -83,6 +85,7 @@ class Keeper:
         except SystemExit:
             self._log.info("keeper.stopped")
         finally:
+            self._credentials.clear()
             self._server.close()
             self._link.flush()
         return 0
@@ -137,6 +140,7 @@ class Keeper:
         self._log.info(
             "keeper.began", instance=memory.instance, running=len(memory.running), ending=memory.ending
         )
+        self._credentials.clear()
         for worker in memory.workers:
             self._worker_names[worker.pid] = worker.process
         kept = dict(memory.kept)
@@ -293,6 +297,8 @@ class Keeper:
         self._orders.refused(asker, refusal)
 
     def moved(self, app: str) -> None:
+        if app in self.apps:
+            self._credentials.only(app, self.apps[app].generations)
         self._orders.moved(app)
         if app in self._leaving:
             # Not within what it is just doing.
@@ -365,6 +371,7 @@ class Keeper:
         self._peers.pop(peer.number, None)
         self._orders.forget(peer)
         self.questions.gone(peer)
+        self._credentials.worker_gone(peer.number)
         for app in self.apps.values():
             app.worker_gone(peer.number)
         if peer.role == "worker":
@@ -373,6 +380,12 @@ class Keeper:
     def _from_worker(self, peer: Peer, message: Any) -> None:
         if isinstance(message, messages.Requests):
             self.questions.answered(peer, message)
+            return
+        if isinstance(message, messages.DropCredentials):
+            self._credentials.drop(peer.number, message.number)
+            return
+        if isinstance(message, messages.TakeCredentials):
+            self._take_credentials(peer, message)
             return
         name = getattr(message, "app", "")
         app = self.apps.get(name)
@@ -392,3 +405,11 @@ class Keeper:
                 app.care.counted(peer.number, message)
             case _:
                 pass  # of a later version
+
+    def _take_credentials(self, peer: Peer, message: messages.TakeCredentials) -> None:
+        app = self.apps.get(message.app)
+        wanted = app is not None and app.settings.forward_credentials
+        generation = app.generations.get(message.generation) if app is not None and wanted else None
+        answer = self._credentials.take(peer.number, message, generation)
+        if answer is not None:
+            peer.send(answer)

@@ -197,6 +197,7 @@ class ManagedApp(ManagedProcess):
             asked=self._asked,
             handed=self.app.transport == "fd",
             path=self.app.path,
+            user=self.app.user,
         )
 
     def _fresh_port(self) -> int:

@@ -241,6 +241,7 @@ class LinkPeer:
                 time.time(),
                 asked,
                 handed is not None,
+                user=next(one.user for one in self.settings.apps if one.name == app),
             )
             self.children[child.pid] = child
             self.running[child.pid] = spawned

@@ -55,6 +55,7 @@ def failure(cause: Cause = Cause.APP_SILENT, detail: str = "") -> Failure:
         (Cause.APP_SENT_NONSENSE, 502),
         (Cause.QUEUE_FULL, 503),
         (Cause.QUEUE_TIMEOUT, 503),
+        (Cause.NO_CREDENTIALS, 503),
         (Cause.APP_SILENT, 504),
     ],
 )
