@@ -174,7 +174,7 @@ def test_descriptors_are_laid_out_whatever_their_numbers_were() -> None:
             # 4 wants to go to 3, and 3 to 5, and so on round.
             fds = []
             for number, fd in enumerate(names):
-                fds.append(os.dup2(fd, 20 + number))
+                fds.append(os.dup2(fd, 200 + number))
             for target, fd in zip((5, 3, 4), fds, strict=True):
                 os.dup2(fd, target)
             descriptors.lay_out((5, 3, 4))
