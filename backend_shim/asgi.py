@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from backend_shim.caller import Caller
+from backend_shim.certificate import FIELD, extension_of
 from backend_shim.identity import KEY_LABEL, Scopes, Unverified, Visitor, visitor_of
 from backend_shim.mount import mounted
 from backend_shim.pairing import (
@@ -136,6 +137,9 @@ def _set_caller(scope: Scope) -> None:
         scope["scheme"] = (
             caller.scheme.replace("http", "ws") if scope["type"] == "websocket" else caller.scheme
         )
+    if caller.scheme == "https":
+        tls = extension_of(fields.get(FIELD, ""))
+        scope["extensions"] = dict(scope.get("extensions") or {}, tls=tls)
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from backend_shim.caller import Caller
+from backend_shim.certificate import set_in_environ
 from backend_shim.identity import KEY_LABEL, Unverified, Visitor, visitor_of
 from backend_shim.mount import mounted
 from backend_shim.pairing import (
@@ -59,6 +60,7 @@ class WsgiGuard:
         _set_visitor(environ, visitor)
         self._mount(environ)
         _set_caller(environ)
+        set_in_environ(environ)
         path = environ.get("PATH_INFO", "").encode("latin-1")
         event = "".join(ours.get(EVENT_HEADER, ()))
         if is_shutdown(environ.get("REQUEST_METHOD", ""), path, event):

@@ -12,6 +12,7 @@ from proxy.failures import Cause, Failure, Side, Stage
 from proxy.headers import Fields
 from proxy.modules.answers import Answer, FilePart
 from proxy.streams import StreamClosed, TimedOut
+from proxy.to_https import with_hsts
 
 #: A file up to this size is read and sent with the head: one segment instead of two, one system call instead of three.
 SMALL_FILE = 16 * 1024
@@ -48,7 +49,7 @@ def _head(exchange: Exchange, answer: Answer) -> bytes:
         fields.append((b"Connection", b"close"))
     elif exchange.request.version == b"1.0":
         fields.append((b"Connection", b"keep-alive"))
-    lines = b"".join([b"%b: %b\r\n" % field for field in fields])
+    lines = with_hsts(b"".join([b"%b: %b\r\n" % field for field in fields]), exchange.front, exchange.caller)
     return b"HTTP/1.1 %d %b\r\n%b\r\n" % (answer.status, _phrase(answer.status), lines)
 
 

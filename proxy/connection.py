@@ -26,6 +26,7 @@ from proxy.pages import PAGE_POLICY, render
 from proxy.peer import Request, read_request, read_request_head
 from proxy.streams import Stream, StreamClosed, TimedOut
 from proxy.strict import Malformed, split_target
+from proxy.to_https import hsts_line, with_hsts
 from supervisor_conf.settings import AppSettings
 
 if TYPE_CHECKING:
@@ -188,7 +189,9 @@ class Connection:
 
     def _answer_of_modules(self, exchange: Exchange) -> Answer | None:
         """Choose the app; the front's modules have their say before, its own after that. None: the app answers."""
-        pipeline = self._worker.pipeline
+        redirect, pipeline = self._worker.redirect, self._worker.pipeline
+        if redirect is not None and (answer := redirect.answer(exchange)) is not None:
+            return answer
         if pipeline is not None and (answer := pipeline.before_choice(exchange, self)) is not None:
             return answer
         request, worker = exchange.request, self._worker
@@ -215,7 +218,7 @@ class Connection:
         exchange.answered(200)
         lines = b"HTTP/1.1 200 OK\r\nDate: %b\r\n%bContent-Length: %d\r\n%b\r\n" % (
             formatdate(usegmt=True).encode("ascii"),
-            fields,
+            fields + hsts_line(self._worker.settings.front, exchange.caller),
             len(body),
             b"" if exchange.keep_alive else b"Connection: close\r\n",
         )
@@ -304,10 +307,11 @@ class Connection:
             lines.append(b"Connection: close")
         elif request is not None and request.version == b"1.0":
             lines.append(b"Connection: keep-alive")
-        head = b"\r\n".join(lines) + b"\r\n\r\n"
+        front, caller = self._worker.settings.front, exchange.caller if exchange else self.caller
+        head = with_hsts(b"\r\n".join(lines) + b"\r\n", front, caller) + b"\r\n"
         silent = request is not None and request.method == b"HEAD"
         try:
-            self._stream.send(head if silent else head + body, self._worker.settings.front.header_timeout)
+            self._stream.send(head if silent else head + body, front.header_timeout)
         except (StreamClosed, OSError, TimedOut):
             self._stream.close()
         return request_id

@@ -34,6 +34,7 @@ from proxy.peer import Framing, HeadTooLong, Request, Response, read_head, read_
 from proxy.splice import WORTH_IT, Pipe
 from proxy.streams import Stream, StreamClosed, TimedOut
 from proxy.strict import RESPONSE_LIMITS, Malformed, split_target
+from proxy.to_https import with_hsts
 from proxy.tunnel import tunnel
 
 Read = TypeVar("Read")
@@ -474,13 +475,10 @@ def response_head(response: Response, exchange: Exchange, chunked: bool) -> byte
 
 def _written(response: Response, exchange: Exchange, chunked: bool) -> bytes:
     framing = b"Transfer-Encoding: chunked\r\n" if chunked else b""
-    return (
-        status_line(response)
-        + _lines_down(response, exchange)
-        + framing
-        + connection_line(response, exchange)
-        + b"\r\n"
-    )
+    lines = _lines_down(response, exchange)
+    if exchange.front.tls is not None:
+        lines = with_hsts(lines, exchange.front, exchange.caller)
+    return status_line(response) + lines + framing + connection_line(response, exchange) + b"\r\n"
 
 
 def _lines_down(response: Response, exchange: Exchange) -> bytes:

@@ -140,7 +140,7 @@ class TlsStream(Stream):
             self._flush()
             self._ahead = self._decrypted()  # a request may have come with the last flight
             if self._notified or self._broken is not None:
-                self._deadlines.loop.run_callback(self._look_again)
+                self._hub.loop.run_callback(self._look_again)
             self._end_shaking(None)
 
     def _end_shaking(self, problem: Exception | None) -> None:
@@ -178,7 +178,7 @@ class TlsStream(Stream):
         plain = self._decrypted()
         if plain:
             if self._notified or self._broken is not None:
-                self._deadlines.loop.run_callback(self._look_again)
+                self._hub.loop.run_callback(self._look_again)
             return plain
         if self._broken is not None:
             raise self._broken

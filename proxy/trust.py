@@ -111,7 +111,8 @@ class Trust:
         )
         caller = dataclasses.replace(peer, scheme=origin.scheme or peer.scheme)
         if origin.address:
-            caller = dataclasses.replace(caller, address=origin.address, port=origin.port)
+            # A certificate of the proxy says nothing of whom it speaks for.
+            caller = Caller(origin.address, origin.port, caller.scheme)
         return self._visitor(caller, origin.host)
 
     def _visitor(self, caller: Caller, host: bytes) -> Visitor:

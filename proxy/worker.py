@@ -39,6 +39,7 @@ from proxy.splice import Pipes
 from proxy.streams import Deadlines, Stream
 from proxy.strict import Limits
 from proxy.tls import Tls
+from proxy.to_https import Redirect
 from proxy.trust import Trust
 from supervisor_conf.certificates import Bundle
 from supervisor_conf.control.messages import (
@@ -103,6 +104,7 @@ class Worker:
             lambda: self.backend.using(),
         )
         self.backend = Backend(settings.apps, self._keeper.send, self.deadlines)
+        self.redirect: Redirect | None = None
         self._listeners: list[Listener] = []
         self._connections: set[Connection] = set()
         self._told_to_stop = Event()
@@ -121,6 +123,9 @@ class Worker:
         )  # Ctrl-C reaches the whole group: supervisord decides
         self._keeper.start()
         reports = gevent.spawn(self._report_for_ever)
+        self.redirect = Redirect.of(
+            self.settings.front, zip(self.settings.front.listen, sockets, strict=True)
+        )
         self._listeners = [
             Listener(sock, partial(self._accepted, listen))
             for sock, listen in zip(sockets, self.settings.front.listen, strict=True)

@@ -23,6 +23,9 @@ LISTENER_FD = 4
 """With `transport = "fd"`: the listening socket, as the plugin lays it out."""
 
 # What lets an ASP.NET Core app call UseIISIntegration by itself.
+# Where an app sends visitors that came without TLS (UseHttpsRedirection).
+_HTTPS_PORT = "ASPNETCORE_ANCM_HTTPS_PORT"
+
 _ASSEMBLIES = "ASPNETCORE_HOSTINGSTARTUPASSEMBLIES"
 _INTEGRATION = "Microsoft.AspNetCore.Server.IISIntegration"
 
@@ -115,6 +118,8 @@ def build_environment(order: Order, inherited: os._Environ[str] | dict[str, str]
         environment["ASPNETCORE_URLS"] = f"http://{_bracketed(order['host'])}:{order['port']}"
     if "ASPNETCORE_URLS" not in configured and order["socket"]:
         environment["ASPNETCORE_URLS"] = f"http://unix:{order['socket']}"
+    if _HTTPS_PORT not in configured and order.get("https_port"):
+        environment[_HTTPS_PORT] = str(order["https_port"])
     if _ASSEMBLIES not in configured:
         environment[_ASSEMBLIES] = _with_integration(inherited.get(_ASSEMBLIES, ""))
     if order["shim"]:
@@ -129,6 +134,7 @@ def _is_foreign(name: str) -> bool:
         "ASPNETCORE_TOKEN",
         "ASPNETCORE_APPL_PATH",
         "ASPNETCORE_URLS",
+        _HTTPS_PORT,
         "PORT",
         "HOST",
     )

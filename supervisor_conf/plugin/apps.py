@@ -20,7 +20,7 @@ from supervisor.xmlrpc import Faults, RPCError
 
 from supervisor_conf import launch, nonces, run_directory
 from supervisor_conf.control import messages
-from supervisor_conf.plugin import app_sockets
+from supervisor_conf.plugin import app_sockets, sockets
 from supervisor_conf.plugin.context import Context
 from supervisor_conf.plugin.descriptors import memory_file
 from supervisor_conf.plugin.output import Sink
@@ -160,7 +160,7 @@ class ManagedApp(ManagedProcess):
         self.process.config.stdout_logfile = None
         self._minted = None
         minted = self._mint()
-        order = launch_order(self.app, minted, self.context.shim)
+        order = launch_order(self.app, minted, self.context.shim, sockets.https_port())
         fd = memory_file("portico-launch", marshal.dumps(order))
         self._minted = minted
         if not minted.handed:
@@ -332,12 +332,16 @@ def _nothing(app: ManagedApp) -> None:
     """Nobody has to be told."""
 
 
-def launch_order(app: AppSettings, minted: messages.Spawned, shim: Path | None) -> launch.Order:
+def launch_order(
+    app: AppSettings, minted: messages.Spawned, shim: Path | None, https_port: int = 0
+) -> launch.Order:
     """What `launch.py` reads: the shape of the contract between the two.
 
     `fd`: where the launcher puts the listening socket, which it finds behind the order; -1 if there is none.
+    `https_port`: of the front, 0 if there is none or more than one.
     """
     return {
+        "https_port": https_port,
         "argv": list(app.command),
         "directory": str(app.directory),
         "environment": dict(app.environment),

@@ -69,6 +69,14 @@ def real_url(listen: Listen, bound: socket.socket) -> str:
     return f"{listen.scheme}://{host}:{bound.getsockname()[1]}"
 
 
+def https_port() -> int:
+    """The port of the https:// addresses that are held; 0 if there is none, or more than one."""
+    ports = {
+        listen.port or bound.getsockname()[1] for listen, bound in _held.items() if listen.scheme == "https"
+    }
+    return ports.pop() if len(ports) == 1 else 0
+
+
 def _close(listen: Listen) -> None:
     _held.pop(listen).close()
     made = _made_paths.pop(listen, None)

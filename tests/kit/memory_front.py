@@ -22,8 +22,9 @@ from proxy.backend import Backend, ConnectRefused
 from proxy.streams import Deadlines, Stream
 from proxy.worker import Worker
 from supervisor_conf.control.messages import AppRoutes, Route
-from supervisor_conf.settings import Settings, load_settings
+from supervisor_conf.settings import Listen, Settings, load_settings
 from tests.kit.memory import MemoryLoop, MemorySocket
+from tests.kit.memory_tls import TlsMemorySocket, client_context, material
 
 TOKEN = "t0ken-of-the-app"
 TICK = 1.0
@@ -47,11 +48,17 @@ class MemoryFront(Worker):
         *,
         quick_lane: bool = True,
         front: dict[str, Any] | None = None,
+        tls: bool = False,
         **app: object,
     ) -> None:
         """`front` and `app`: keys of the settings."""
         settings = settings_of_memory()
         settings = replace(settings, front=replace(settings.front, quick_lane=quick_lane, **(front or {})))
+        if tls:
+            listen = (Listen("https", "127.0.0.1", 443),)
+            settings = replace(
+                settings, front=replace(settings.front, listen=listen, tls=material().settings)
+            )
         if app:
             settings = replace(settings, apps=(replace(settings.apps[0], **app),))  # type: ignore[arg-type]
         super().__init__(settings, Path("/nowhere"), "memory")
@@ -60,6 +67,7 @@ class MemoryFront(Worker):
         self.loop = MemoryLoop()
         self.deadlines = Deadlines(TICK, self.loop.clock, self.loop, self.loop.poller)
         self.told: list[object] = []
+        self._handshakes = self._handshakes_with(material().bundle if tls else None)
         self.backend = Backend(settings.apps, self._tell, self.deadlines, self._connect)
         self.desk = self.backend.desks["shop"]
         self.app_capacity = app_capacity
@@ -94,6 +102,14 @@ class MemoryFront(Worker):
         self.front_ends.append(ours)
         self._accepted(self.settings.front.listen[0], ours, ("192.0.2.7", 40000))  # type: ignore[arg-type]
         return theirs
+
+    def visit_encrypted(self, capacity: int = 1 << 20, **more: Any) -> TlsMemorySocket:
+        """The same over TLS, after the handshake."""
+        far = TlsMemorySocket(self.visit(capacity), client_context(), **more)
+        while not far.shake():
+            self.settle()
+        self.settle()
+        return far
 
     def settle(self) -> None:
         self.loop.settle()

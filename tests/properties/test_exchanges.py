@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import h11
 from hypothesis import event, example, given
 from hypothesis import strategies as st
@@ -20,11 +22,13 @@ fields = st.lists(loaded_fields | ordinary_fields, max_size=5)
 class Scene:
     """One visitor and the app, which answers each whole request in its turn."""
 
-    def __init__(self, front: MemoryFront, answers: list[Answer], app_cuts: list[int]) -> None:
+    def __init__(
+        self, front: MemoryFront, answers: list[Answer], app_cuts: list[int], visitor: Any = None
+    ) -> None:
         self.front = front
         self.asks: dict[int, Ask] = {}
         self.apps: list[AppEnd] = []
-        self.visitor = VisitorEnd(front.visit())
+        self.visitor = VisitorEnd(visitor or front.visit())
         self._answers = answers
         self._cuts = app_cuts
 

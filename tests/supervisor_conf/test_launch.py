@@ -350,3 +350,11 @@ def test_values_that_are_filled_in_at_a_start() -> None:
         order(environment={"OPTIONS": "{{-Dport={port}}}", "PLAIN": "{port}"}, filled=["OPTIONS"]), {}
     )
     assert (found["OPTIONS"], found["PLAIN"]) == ("{-Dport=12345}", "{port}")
+
+
+def test_the_https_port_is_told_unless_it_is_configured_or_there_is_not_exactly_one() -> None:
+    name = "ASPNETCORE_ANCM_HTTPS_PORT"
+    assert launch.build_environment(order(https_port=8443), {})[name] == "8443"
+    configured = order(https_port=8443, environment={name: "443"})
+    assert launch.build_environment(configured, {})[name] == "443"
+    assert name not in launch.build_environment(order(https_port=0), {name: "of somebody else"})

@@ -184,3 +184,15 @@ def test_descriptors_are_laid_out_whatever_their_numbers_were() -> None:
         finally:
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_the_https_port_is_the_one_that_all_https_addresses_share() -> None:
+    any_port = Listen(scheme="https", host="127.0.0.1", port=0)
+    (bound,) = sockets.bind_all([any_port])
+    port = bound.getsockname()[1]
+    sockets.bind_all([ANY])
+    assert sockets.https_port() == port
+    sockets.bind_all([Listen(scheme="https", host="::1", port=port)])
+    assert sockets.https_port() == port
+    sockets.bind_all([Listen(scheme="https", host="::1", port=0)])
+    assert sockets.https_port() == 0
