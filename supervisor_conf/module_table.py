@@ -77,6 +77,7 @@ FILTERING = (
         0,
         "Longest request target; a longer one gets 414. 0 is none.",
     ),
+    Key("max_path", kinds.size(0, 2**20, "4096"), 0, "Longest path, without the query; 414. 0 is no limit."),
     Key("max_query", kinds.size(0, 2**20, "2048"), 0, "Longest query; a longer one gets 414. 0 is no limit."),
     Key(
         "max_fields",

@@ -14,15 +14,18 @@ from typing import Any
 
 from supervisor_conf import setting_kinds, setting_rules, webconfig_sections, webconfig_xml
 from supervisor_conf.listen import absolute
+from supervisor_conf.module_settings import shipped_module
 from supervisor_conf.setting_errors import SettingsError, SettingsWarning, Unfit, display
 from supervisor_conf.setting_table import APP, FRONT, Support
+from supervisor_conf.webconfig_access import read_access
 from supervisor_conf.webconfig_environment import read_environment
+from supervisor_conf.webconfig_fields import read_fields
+from supervisor_conf.webconfig_filtering import read_filtering
 from supervisor_conf.webconfig_handlers import read_handlers
 from supervisor_conf.webconfig_initialization import read_initialization
 from supervisor_conf.webconfig_sections import ASP_NET_CORE, HTTP_PLATFORM, Notes, Sections, collection, shown
 from supervisor_conf.webconfig_table import (
     ATTRIBUTES,
-    CONTENT_LENGTH,
     DEFAULT_LOG,
     DELAY,
     FLAG,
@@ -120,7 +123,7 @@ class _Reader:
         self.front["reload_on_change"] = True  # as IIS does with a changed web.config
         self._read_settings_of_the_handler(owners)
         self._read_handlers(sections, MODULES[name])
-        self._read_limits(sections)
+        self._read_modules(sections)
         self._read_initialization(sections)
         self._read_link()
 
@@ -382,18 +385,21 @@ class _Reader:
         except ValueError:
             self._notes.warn(Place(_ERROR_LINK, 0), shown(text), f"{kind.expected}: the page has no link")
 
-    def _read_limits(self, sections: Sections) -> None:
-        length: Attribute | None = None
-        for limits in sections.of(webconfig_sections.REQUEST_LIMITS):
-            self._notes.check_text(limits)
-            for name, attribute in limits.attributes.items():
-                if name == "maxAllowedContentLength":
-                    length = attribute
-                else:
-                    self._notes.attribute_without_counterpart(attribute)
-            for child in limits.children:
-                self._notes.no_counterpart(child)
-        if length is not None:
-            value = self._value(length, CONTENT_LENGTH, 'maxAllowedContentLength="30000000"')
-            if value is not None:
-                self._set(self.front, "max_request_body", value, length)
+    def _read_modules(self, sections: Sections) -> None:
+        """What modules of IIS did before the app; those that can refuse come first."""
+        filtered = read_filtering(sections, self._notes)
+        fields = read_fields(sections.of(webconfig_sections.PROTOCOL), self._notes)
+        read_access(sections, self._notes)
+        if filtered.longest_body is not None:
+            self._set(self.front, "max_request_body", *filtered.longest_body)
+        if fields.closing is not None:
+            self._set(self.front, "keep_alive_timeout", 0, fields.closing)
+        modules = []
+        if filtered.options:
+            options = {"hidden_segments": [], "double_escaping": True} | filtered.options
+            modules.append(shipped_module("filtering", options, self._place))
+        if fields.added or filtered.hides_server:
+            rules = {"add": fields.added, "remove": ["Server"] if filtered.hides_server else []}
+            modules.append(shipped_module("headers", {"response": rules}, self._place))
+        if modules:
+            self.app["modules"] = tuple(modules)

@@ -17,7 +17,13 @@ ASP_NET_CORE = "aspNetCore"
 HTTP_PLATFORM = "httpPlatform"
 HANDLERS = "handlers"
 INITIALIZATION = "applicationInitialization"
+PROTOCOL = "httpProtocol"
+FILTERING = "requestFiltering"
 REQUEST_LIMITS = "requestLimits"
+
+_SECURITY = "security"
+_SECTIONS = (ASP_NET_CORE, HTTP_PLATFORM, HANDLERS, INITIALIZATION, PROTOCOL, _SECURITY)
+_OF_SECURITY = (FILTERING, "ipSecurity", "dynamicIpSecurity", "authentication", "authorization", "access")
 
 # What Visual Studio once wrote at the root, and IIS passes over.
 _OLD_NAMESPACE = "http://schemas.microsoft.com/.NetConfiguration/v2.0"
@@ -141,18 +147,13 @@ def _levels(root: Element, notes: Notes) -> Iterator[Element]:
 
 def _sections_of(group: Element, here: dict[str, Element], notes: Notes) -> None:
     notes.check_attributes(group, ())
-    for section in _walk(group, {ASP_NET_CORE, HTTP_PLATFORM, HANDLERS, INITIALIZATION, "security"}, notes):
-        if section.name != "security":
+    for section in _walk(group, _SECTIONS, notes):
+        if section.name != _SECURITY:
             _put(section, here, notes)
             continue
         notes.check_attributes(section, ())
-        for filtering in _walk(section, {"requestFiltering"}, notes):
-            _put(filtering, here, notes)
-            notes.check_text(filtering)
-            for attribute in filtering.attributes.values():
-                notes.attribute_without_counterpart(attribute)
-            for limits in _walk(filtering, {REQUEST_LIMITS}, notes):
-                _put(limits, here, notes)
+        for part in _walk(section, _OF_SECURITY, notes):
+            _put(part, here, notes)
 
 
 def _put(section: Element, here: dict[str, Element], notes: Notes) -> None:

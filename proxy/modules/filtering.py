@@ -52,6 +52,7 @@ class Filtering(Module):
         self._unwanted = _unwanted(options["hidden_segments"], options["denied_extensions"])
         self._extensions = {extension.lower().encode("utf-8") for extension in options["extensions"]}
         self._max_target, self._max_query = options["max_target"], options["max_query"]
+        self._max_path = options["max_path"]
         self._max_body = options["max_body"]
         limits: dict[str, int] = dict(options["max_fields"])
         self._other_fields: float = limits.pop("*", 0)
@@ -76,7 +77,7 @@ class Filtering(Module):
             (self._allowed or self._denied, self._address),
             (self._rates, self._rate),
             (self._methods or self._no_methods, self._method),
-            (self._max_target or self._max_query, self._lengths),
+            (self._max_target or self._max_path or self._max_query, self._lengths),
             (self._fields or self._other_fields, self._field_lengths),
             (self._max_body, self._body),
             (self._unwanted or self._extensions or not self._double, self._path),
@@ -119,6 +120,8 @@ class Filtering(Module):
         target = visit.exchange.request.target
         if 0 < self._max_target < len(target):
             return Refuse(414, "the request target is too long")
+        if 0 < self._max_path < len(visit.raw_path):
+            return Refuse(414, "the path is too long")
         if 0 < self._max_query < len(target) - (target.find(b"?") + 1 or len(target)):
             return Refuse(414, "the query is too long")
         return None

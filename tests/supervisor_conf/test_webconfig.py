@@ -15,6 +15,9 @@ from hypothesis import strategies as st
 
 from supervisor_conf.check import check_machine
 from supervisor_conf.conffile import render_supervisord_conf
+from supervisor_conf.module_settings import ModuleSettings
+from supervisor_conf.module_table import SHIPPED
+from supervisor_conf.setting_kinds import Place
 from supervisor_conf.setting_table import APP, FRONT, Support
 from supervisor_conf.settings import (
     InvalidSettings,
@@ -49,8 +52,17 @@ def reading(content: bytes) -> dict[str, Any]:
     if errors:
         return {"errors": errors, "warnings": warnings}
     front = {name: value for name, value in found.front.items() if name != "reload_on_change"}
-    made: dict[str, Any] = json.loads(json.dumps({"app": dict(found.app), "front": front}))
+    whole = json.dumps({"app": dict(found.app), "front": front}, default=said_of_module)
+    made: dict[str, Any] = json.loads(whole)
     return {"name": found.name, **made, "warnings": warnings}
+
+
+def said_of_module(module: ModuleSettings) -> dict[str, Any]:
+    """Options that are not what the module has by itself."""
+    defaults = {key.name: key.kind.convert(key.default, Place(FILE.parent)) for key in SHIPPED[module.use]}
+    plain = json.loads(json.dumps(defaults))
+    said = {name: value for name, value in module.values().items() if value != plain[name]}
+    return {"use": module.use, **said}
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
@@ -530,6 +542,213 @@ def test_the_longest_body() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------
+# What modules of IIS did
+
+
+def with_security(inside: str, beside: str = "") -> bytes:
+    text = f"<security>{inside}</security>{beside}</system.webServer>"
+    return with_handlers(handler()).replace(b"</system.webServer>", text.encode(), 1)
+
+
+def filtering(inside: str, attributes: str = "") -> bytes:
+    return with_security(f"<requestFiltering {attributes}>{inside}</requestFiltering>")
+
+
+def module_of(content: bytes, use: str = "filtering") -> dict[str, Any]:
+    """What the file says to one module, and nothing else."""
+    found = good(content)
+    assert found.warnings == ()
+    (module,) = [said_of_module(one) for one in found.app.get("modules", ()) if one.use == use]
+    said = {name: value for name, value in module.items() if name != "use"}
+    if use == "filtering":
+        if said.get("hidden_segments") == []:
+            del said["hidden_segments"]
+        if said.pop("double_escaping", False) is False:
+            said["double_escaping"] = False
+    return said
+
+
+def add(**attributes: str) -> str:
+    return "<add " + " ".join(f'{name}="{value}"' for name, value in attributes.items()) + " />"
+
+
+def verbs(*pairs: tuple[str, str], unlisted: str = "true") -> str:
+    items = "".join(add(verb=verb, allowed=allowed) for verb, allowed in pairs)
+    return f'<verbs allowUnlisted="{unlisted}" applyToWebDAV="true">{items}</verbs>'
+
+
+def extensions(*pairs: tuple[str, str], unlisted: str = "true") -> str:
+    items = "".join(add(fileExtension=name, allowed=allowed) for name, allowed in pairs)
+    return f'<fileExtensions allowUnlisted="{unlisted}">{items}</fileExtensions>'
+
+
+OF_IIS = [
+    "web.config", "bin", "app_code", "app_globalresources", "app_localresources", "app_webreferences", "app_data",
+    "app_browsers",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("inside", "options"),
+    [
+        (verbs(("TRACE", "false"), ("get", "true")), {"denied_methods": ["TRACE"]}),
+        (verbs(("GET", "true"), ("head", "TRUE"), unlisted="false"), {"methods": ["GET", "HEAD"]}),
+        (verbs(("GET", "true"), ("PUT", "false"), unlisted="false"), {"methods": ["GET"], "denied_methods": ["PUT"]}),
+        (extensions((".BAK", "false"), (".html", "true")), {"denied_extensions": [".bak"]}),
+        (extensions((".", "true"), (".js", "true"), unlisted="false"), {"extensions": ["", ".js"]}),
+        ("<hiddenSegments>" + add(segment="Private") + "</hiddenSegments>", {"hidden_segments": [*OF_IIS, "private"]}),
+        ('<hiddenSegments><remove segment="BIN" /></hiddenSegments>', {"hidden_segments": [OF_IIS[0], *OF_IIS[2:]]}),
+        ("<hiddenSegments><clear />" + add(segment="x") + "</hiddenSegments>", {"hidden_segments": ["x"]}),
+        ('<requestLimits maxUrl="100" maxQueryString="50" />', {"max_path": 100, "max_query": 50}),
+        ('<requestLimits maxUrl="4294967295" maxQueryString="1" />', {"max_query": 1}),
+        (
+            "<requestLimits><headerLimits>" + add(header="Cookie", sizeLimit="100") + "</headerLimits></requestLimits>",
+            {"max_fields": {"cookie": 100}},
+        ),
+    ],
+)  # fmt: skip
+def test_request_filtering(inside: str, options: dict[str, Any]) -> None:
+    assert module_of(filtering(inside)) == options
+
+
+def test_a_request_filtering_that_says_nothing_asks_for_nothing() -> None:
+    for nothing in ("", "<hiddenSegments />", "<verbs />", '<requestLimits maxAllowedContentLength="1" />'):
+        assert "modules" not in good(filtering(nothing)).app
+    for nothing in (
+        'allowDoubleEscaping="true"',
+        'removeServerHeader="false"',
+        'allowHighBitCharacters="true"',
+    ):
+        assert "modules" not in good(filtering("", nothing)).app
+
+
+def test_paths_that_are_escaped_twice() -> None:
+    assert module_of(filtering("", 'allowDoubleEscaping="false"')) == {"double_escaping": False}
+
+
+def test_the_server_field_is_hidden() -> None:
+    assert module_of(filtering("", 'removeServerHeader="true"'), "headers")["response"]["remove"] == [
+        "Server"
+    ]
+
+
+def custom_headers(adds: str) -> bytes:
+    return with_security("", f"<httpProtocol><customHeaders>{adds}</customHeaders></httpProtocol>")
+
+
+def test_fields_of_every_response() -> None:
+    headers = (
+        add(name="X-Frame-Options", value="DENY")
+        + '<remove name="X-Powered-By" />'
+        + add(name="A", value="b c")
+    )
+    assert module_of(custom_headers(headers), "headers")["response"]["add"] == [
+        ["X-Frame-Options", "DENY"],
+        ["A", "b c"],
+    ]
+    assert good(with_security("", '<httpProtocol allowKeepAlive="false" />')).front["keep_alive_timeout"] == 0
+
+
+def ip_security(*adds: str, unlisted: str = "true") -> bytes:
+    return with_security(f'<ipSecurity allowUnlisted="{unlisted}">{"".join(adds)}</ipSecurity>')
+
+
+@pytest.mark.parametrize(
+    ("unlisted", "adds", "options"),
+    [
+        ("true", [add(ipAddress="10.1.2.3")], {"deny": ["10.1.2.3/32"]}),
+        ("true", [add(ipAddress="10.1.2.3", subnetMask="255.0.0.0", allowed="false")], {"deny": ["10.0.0.0/8"]}),
+        (
+            "true",
+            [add(ipAddress="::1"), "<clear />", add(ipAddress="fe80::", subnetMask="10")],
+            {"deny": ["fe80::/10"]},
+        ),
+        ("false", [add(ipAddress="::1", allowed="true")], {"allow": ["::1/128"]}),
+        ("false", [], {"deny": ["0.0.0.0/0", "::/0"]}),
+        (
+            "false",
+            [add(ipAddress="10.0.0.0", subnetMask="8", allowed="true"), add(ipAddress="10.0.0.1")],
+            {"allow": ["10.0.0.0/8"], "deny": ["10.0.0.1/32"]},
+        ),
+    ],
+)  # fmt: skip
+def test_ip_security(unlisted: str, adds: list[str], options: dict[str, Any]) -> None:
+    assert module_of(ip_security(*adds, unlisted=unlisted)) == options
+
+
+def test_dynamic_ip_security() -> None:
+    rate = '<denyByRequestRate enabled="{}" maxRequests="50" requestIntervalInMilliseconds="2000" />'
+    text = "<dynamicIpSecurity>{}</dynamicIpSecurity>"
+    assert module_of(with_security(text.format(rate.format("true")))) == {"rate": 25.0, "burst": 50}
+    assert "modules" not in good(with_security(text.format(rate.format("false")))).app
+
+
+@pytest.mark.parametrize(
+    ("content", "phrase"),
+    [
+        (filtering(verbs(("GE T", "true"))), "a list of request methods"),
+        (filtering(verbs(unlisted="false")), "since nothing would be answered"),
+        (filtering("<verbs>" + add(verb="GET") + "</verbs>"), "an allowed"),
+        (filtering(extensions(("bak", "false"))), "a list of extensions with their dot"),
+        (filtering("<hiddenSegments>" + add(segment="a/b") + "</hiddenSegments>"), "a list of names between slashes"),
+        (filtering("<hiddenSegments><ad /></hiddenSegments>"), "add, remove or clear"),
+        (filtering('<requestLimits maxUrl="0" />'), "a whole number of characters from 1"),
+        (filtering('<requestLimits maxUlr="1" />'), "perhaps maxUrl"),
+        (ip_security(add(ipAddress="10.0.0.0.1")), "an IP address"),
+        (ip_security(add(domainName="evil.example")), "names are not looked up"),
+        (
+            ip_security(add(ipAddress="10.0.0.0", subnetMask="8"), add(ipAddress="10.1.1.1", allowed="true")),
+            "no exception from 10.0.0.0/8",
+        ),
+        (
+            custom_headers(add(name="A b", value="x")),
+            "the name of a header field",
+        ),
+        (
+            custom_headers(add(name="A", value="x&#10;y")),
+            "a string without line breaks",
+        ),
+    ],
+)  # fmt: skip
+def test_what_no_module_can_do_is_refused(content: bytes, phrase: str) -> None:
+    assert any(phrase in error.sentence for error in read(content).errors)
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        '<authentication><anonymousAuthentication enabled="false" /></authentication>',
+        "<authorization>" + add(accessType="Deny", users="?") + "</authorization>",
+        "<authorization>" + add(accessType="Allow", roles="admins") + "</authorization>",
+        '<authorization><remove users="*" roles="" verbs="" /></authorization>',
+        '<access sslFlags="Ssl, SslNegotiateCert, SslRequireCert" />',
+    ],
+)
+def test_what_would_keep_somebody_out_is_never_passed_over(inside: str) -> None:
+    assert "here everybody would come in" in error_of(with_security(inside))
+
+
+@pytest.mark.parametrize(
+    ("inside", "named"),
+    [
+        ('<authentication><anonymousAuthentication enabled="true" /></authentication>', ()),
+        ('<authentication><basicAuthentication enabled="false" /></authentication>', ()),
+        ('<authentication><basicAuthentication enabled="true" /></authentication>', ("basicAuthentication",)),
+        ("<authorization><clear />" + add(accessType="Allow", users="*") + "</authorization>", ()),
+        ('<access sslFlags="None" />', ()),
+        ('<access sslFlags="Ssl" />', ('"Ssl"',)),
+        ("<requestFiltering><filteringRules /></requestFiltering>", ("filteringRules",)),
+        ('<requestFiltering allowHighBitCharacters="false" />', ('"false"',)),
+        ("<applicationDependencies />", ("applicationDependencies",)),
+    ],
+)
+def test_what_changes_nothing_for_visitors_is_named_at_most(inside: str, named: tuple[str, ...]) -> None:
+    told = warnings_of(with_security(inside))
+    assert [name for name in named if name in "".join(told)] == list(named)
+    assert len(told) == len(named)
+
+
+# ------------------------------------------------------------------------------------------------------------
 # Whole settings
 
 
@@ -659,6 +878,7 @@ BELOW: dict[str, tuple[str, ...]] = {
         "handlers",
         "security",
         "applicationInitialization",
+        "httpProtocol",
         "rewrite",
     ),  # and the section of the file
     "aspNetCore": OF_A_SECTION,
@@ -667,8 +887,14 @@ BELOW: dict[str, tuple[str, ...]] = {
     "handlerSettings": ("handlerSetting", "clear"),
     "recycleOnFileChange": ("file",),
     "handlers": ("add", "remove", "clear"),
-    "security": ("requestFiltering",),
-    "requestFiltering": ("requestLimits",),
+    "security": ("requestFiltering", "ipSecurity", "authorization"),
+    "requestFiltering": ("requestLimits", "hiddenSegments", "verbs"),
+    "hiddenSegments": ("clear",),
+    "verbs": ("clear",),
+    "ipSecurity": ("clear",),
+    "authorization": ("clear",),
+    "httpProtocol": ("customHeaders",),
+    "customHeaders": ("clear",),
 }
 ANY = st.text(
     st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"], exclude_characters='<&"\ufffe\uffff')
@@ -732,8 +958,21 @@ def is_settings_or_errors(content: bytes, folder: Path) -> None:
         "<aspNetCore processPath='x' arguments='" + "a\\" * 120_000 + "'/>",
         "<aspNetCore processPath='x'>" + variables(*[("A", "%B%")] * 4_000) + "</aspNetCore>",
         "<handlers>" + "<add nam='x' pth='y' vrb='z'/>" * 8_000 + "</handlers>",
+        "<security><ipSecurity>"
+        + "".join(f"<add ipAddress='10.{n >> 8}.{n & 255}.1' allowed='{n % 2 < 1}'/>" for n in range(4_000))
+        + "</ipSecurity></security>",
     ],
-    ids=["elements", "attributes", "roots", "backslashes", "percent signs", "names", "variables", "guesses"],
+    ids=[
+        "elements",
+        "attributes",
+        "roots",
+        "backslashes",
+        "percent signs",
+        "names",
+        "variables",
+        "guesses",
+        "addresses",
+    ],
 )
 @pytest.mark.timeout(30)  # a moment, were it not for what is quadratic
 def test_a_file_made_to_take_long_does_not(inside: str) -> None:

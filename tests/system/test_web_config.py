@@ -10,9 +10,10 @@ from xml.sax.saxutils import quoteattr
 import pytest
 
 from tests.kit import procfs
-from tests.kit.client import free_port, get
+from tests.kit.client import Visitor, free_port, get
 from tests.kit.run import PorticoRun
 from tests.kit.until import wait_until
+from tests.kit.webconfigs import deploy, run_web_config, web_config
 
 # As `dotnet publish` writes it, byte order mark and line ends included; the program is another one
 PUBLISHED = """\
@@ -45,6 +46,8 @@ PREDECESSOR = """\
   </system.webServer>
 </configuration>
 """
+
+SERVER = ".\\wsgiref_app.py %HTTP_PLATFORM_PORT%"
 
 
 def write(folder: Path, text: str) -> None:
@@ -136,3 +139,41 @@ def test_a_failed_start_is_told_unless_its_page_is_disabled(folder: Path, bare: 
         answer = running.get("/")
     assert answer.status == 502
     assert ("exit status 3" in answer.text) is not bare
+
+
+# ------------------------------------------------------------------------------------------------------------
+# Modules of IIS before the app
+
+
+def test_request_filtering_and_custom_headers(folder: Path) -> None:
+    site = folder / "apps"
+    filtering = """<requestFiltering>
+      <verbs><add verb="TRACE" allowed="false" /></verbs>
+      <fileExtensions><add fileExtension=".bak" allowed="false" /></fileExtensions>
+      <hiddenSegments><add segment="private" /></hiddenSegments>
+      <requestLimits maxUrl="100" maxQueryString="20" />
+    </requestFiltering>"""
+    headers = '<customHeaders><add name="X-Frame-Options" value="DENY" /></customHeaders>'
+    beside = f"<security>{filtering}</security><httpProtocol>{headers}</httpProtocol>"
+    deploy(site, web_config(sys.executable, SERVER, beside=beside))
+    with run_web_config(site) as run:
+        with Visitor(run.url) as visitor:
+            answers = {
+                target: visitor.get(target)
+                for target in ("/", "/a.bak", "/Private/x", "/%70rivate", "/" + "a" * 100, "/?" + "a" * 21)
+            }
+        assert [answer.status for answer in answers.values()] == [200, 404, 404, 404, 414, 414]
+        assert {answer.header("x-frame-options") for answer in answers.values()} == {"DENY"}
+        with Visitor(run.url) as visitor:
+            assert visitor.request("TRACE", "/").status == 405
+
+
+def test_an_app_for_some_is_not_run_for_all(folder: Path) -> None:
+    anonymous = '<authentication><anonymousAuthentication enabled="false" /></authentication>'
+    text = web_config(sys.executable, SERVER, beside=f"<security>{anonymous}</security>")
+    deploy(folder / "apps", text)
+    running = run_web_config(folder / "apps")
+    ended = running.command(*running.arguments)
+    assert ended.status == 2
+    assert "here everybody would come in" in ended.err
+    assert not running.run_directory.exists()

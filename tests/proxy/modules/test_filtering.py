@@ -136,6 +136,8 @@ def test_methods(tmp_path: Path, options: str, method: str, expected: int, allow
     [
         ("max_target = 10", request("/" + 9 * "a"), 200),
         ("max_target = 10", request("/" + 10 * "a"), 414),
+        ("max_path = 10", request("/" + 9 * "a" + "?long=query"), 200),
+        ("max_path = 10", request("/" + 10 * "a"), 414),
         ("max_query = 3", request("/aaaaaaaaa?abc"), 200),
         ("max_query = 3", request("/?abcd"), 414),
         ("max_query = 3", request("/aaaaaaaaa"), 200),
