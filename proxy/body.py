@@ -222,8 +222,11 @@ class ChunkedBody:
         self.trailers: Fields = []
 
     def read(self, timeout: float | None) -> bytes:
+        """`timeout` is for a piece with its framing: the framing may not be dribbled."""
+        give_up = None if timeout is None else self._stream.now() + timeout
         while not self.done:
-            data = self._stream.recv(timeout, eager=True)
+            left = None if give_up is None else max(give_up - self._stream.now(), 0)
+            data = self._stream.recv(left, eager=True)
             if not data:
                 raise Truncated("the last chunk is missing")
             if piece := self._taken(data):

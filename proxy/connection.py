@@ -262,13 +262,14 @@ class Connection:
 
     def _failed(self, exchange: Exchange, failure: Failure) -> None:
         exchange.reason = reason_word(failure)
-        if exchange.client_left or failure.cause is Cause.CLIENT_GONE:
-            exchange.keep_alive = False
-            self._stream.close()
-        elif exchange.status:
-            # A head has gone out: a second one is impossible, and a clean end would be a lie.
+        if exchange.status and not exchange.client_left:
+            # A head has gone out: a second one is impossible, and a clean end would be a lie, also to a client that
+            # has only been too slow.
             exchange.keep_alive = False
             self._stream.abort()
+        elif exchange.client_left or failure.cause is Cause.CLIENT_GONE:
+            exchange.keep_alive = False
+            self._stream.close()
         else:
             if not exchange.body.done:
                 exchange.keep_alive = False

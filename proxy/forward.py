@@ -30,6 +30,7 @@ from proxy.exchange import Exchange, bad_body
 from proxy.failures import Cause, Failure, Side, Stage, malformed_response
 from proxy.headers import Fields, own_lines, request_fields, response_fields
 from proxy.identity import Identity
+from proxy.pace import Pace, TooSlow
 from proxy.peer import Framing, HeadTooLong, Request, Response, read_head, read_response
 from proxy.splice import WORTH_IT, Pipe
 from proxy.streams import Stream, StreamClosed, TimedOut
@@ -38,6 +39,10 @@ from proxy.to_https import with_hsts
 from proxy.tunnel import tunnel
 
 Read = TypeVar("Read")
+Paced = TypeVar("Paced", bytes, int)
+
+#: Interim responses to one request: one every ten seconds for twenty minutes, which is what 102 was made for.
+MAX_INTERIM = 128
 
 #: Methods that may be sent again when an idle connection was closed under them, if they have no body.
 REPEATABLE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE"))
@@ -132,7 +137,7 @@ class _Conversation:
         except StreamClosed:
             raise self._closed_by() from None
         finally:
-            self.client.when_gone = None
+            self.client.when_gone = self.client.write_pace = None
             if self.upload is not None:
                 self.upload.stop()
             if not self.finished:
@@ -163,7 +168,7 @@ class _Conversation:
 
     def _head_down(self) -> Response:
         """The first response that is final, or 101; what comes before it is passed on."""
-        while True:
+        for _ in range(MAX_INTERIM + 1):
             self.exchange.phase = "wait"
             response = self._next_head()
             if response.status == 101 or response.status >= 200:
@@ -174,6 +179,9 @@ class _Conversation:
                     + field_lines(without_length(response_fields(response.fields)))
                     + b"\r\n"
                 )
+        raise Failure(
+            Cause.APP_SENT_NONSENSE, Stage.AWAIT_HEAD, Side.APP, f"more than {MAX_INTERIM} interim responses"
+        )
 
     def _next_head(self) -> Response:
         try:
@@ -241,6 +249,8 @@ class _Conversation:
             exchange.body_sent = response.length
             return
         body = body_of(response, self.app)
+        # From here on a client that takes nothing is waited for by the app too.
+        self.client.write_pace = Pace(exchange.front.min_download_rate, self.client.now, -self.client.sent)
         piece = self._from_app(body.at_hand)
         self._to_client(head + frame_down(chunked, body, piece))
         exchange.body_sent += len(piece)
@@ -283,6 +293,10 @@ class _Conversation:
     def _client_takes(self, send: Callable[..., None], *what: object) -> None:
         try:
             send(*what)
+        except TooSlow:
+            raise Failure(
+                Cause.CLIENT_GONE, self.exchange.stage, Side.CLIENT, "slower than min_download_rate"
+            ) from None
         except TimedOut:
             raise Failure(
                 Cause.CLIENT_GONE, self.exchange.stage, Side.CLIENT, "the client does not read"
@@ -343,6 +357,8 @@ class Upload:
         self._conversation = conversation
         self.done = False
         self.failure: Failure | None = None
+        exchange = conversation.exchange
+        self._pace = Pace(exchange.front.min_upload_rate, exchange.client.now, exchange.body_taken)
         self._greenlet = gevent.spawn(self._run)
 
     def stop(self) -> None:
@@ -358,7 +374,7 @@ class Upload:
                     self._splice_up(with_app.body, pipe)
                 with_app.client.resume()
             while not with_app.body.done:
-                piece = self._from_client(lambda: with_app.body.read(with_app.timeout))
+                piece = self._from_client(with_app.body.read)
                 with_app.exchange.count_body(len(piece))
                 self._app_takes(frame_up(with_app.request, with_app.body, piece))
             self.done = True
@@ -372,7 +388,7 @@ class Upload:
         """The rest of a long body, moved by the kernel; its length has been judged with the head."""
         with_app = self._conversation
         while not body.done and not with_app.client.ahead():
-            moved = self._from_client(lambda: body.read_into(pipe, with_app.timeout))
+            moved = self._from_client(lambda timeout: body.read_into(pipe, timeout))
             with_app.exchange.count_body(moved)
             try:
                 pipe.empty(with_app.app, with_app.timeout)
@@ -388,23 +404,39 @@ class Upload:
             raise _Unwanted from error
         with_app.exchange.moved = with_app.client.now()
 
-    def _from_client(self, read: Callable[[], Read]) -> Read:
-        """What `read` gets of the request body, and what it means if that is nothing."""
-        exchange = self._conversation.exchange
+    def _from_client(self, read: Callable[[float | None], Paced]) -> Paced:
+        """What `read` gets of the request body, and what it means if that is nothing.
+
+        Once an answer has begun, client and app may be in a conversation, and only silence counts.
+        """
+        exchange, timeout = self._conversation.exchange, self._conversation.timeout
         while True:
             try:
-                return read()
-            except TimedOut:
-                if exchange.moved_within(self._conversation.timeout):
+                if exchange.status or self._waits_for_100():
+                    return read(timeout)
+                return self._pace.read(read, timeout)
+            except TooSlow:
+                if exchange.status:
                     continue
-                raise Failure(
-                    Cause.SLOW_BODY, Stage.REQUEST_BODY, Side.CLIENT, "silent in the body"
-                ) from None
+                raise _slow_body("slower than min_upload_rate") from None
+            except TimedOut:
+                if exchange.moved_within(timeout):
+                    continue
+                raise _slow_body("silent in the body") from None
             except Malformed as error:
                 raise bad_body(error) from None
             except (Truncated, StreamClosed, OSError) as error:
                 exchange.client_left = True
                 raise Failure(Cause.CLIENT_GONE, Stage.REQUEST_BODY, Side.CLIENT, str(error)) from None
+
+    def _waits_for_100(self) -> bool:
+        """Whether the client may not have been asked for its body yet (RFC 9110 10.1.1): that is the app's time."""
+        exchange = self._conversation.exchange
+        return exchange.request.expects_continue and not exchange.body_taken
+
+
+def _slow_body(detail: str) -> Failure:
+    return Failure(Cause.SLOW_BODY, Stage.REQUEST_BODY, Side.CLIENT, detail)
 
 
 # --------------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from proxy.body import Truncated
 from proxy.exchange import Exchange, bad_body, too_large
 from proxy.failures import Cause, Failure, Side, Stage
 from proxy.headers import Fields
+from proxy.pace import Pace, TooSlow
 from proxy.peer import Framing
 from proxy.streams import StreamClosed, TimedOut
 from proxy.strict import Malformed
@@ -49,13 +50,18 @@ def hold_body(exchange: Exchange, limit: int) -> bytes:
 
 def _read(exchange: Exchange, limit: int) -> bytes:
     held = bytearray()
+    pace = Pace(exchange.front.min_upload_rate, exchange.client.now)
     try:
         while not exchange.body.done:
-            held += exchange.body.read(exchange.front.header_timeout)
+            held += pace.read(exchange.body.read, exchange.front.header_timeout)
             if len(held) > limit:
                 raise too_large(limit)
     except Malformed as error:
         raise bad_body(error) from None
+    except TooSlow:
+        raise Failure(
+            Cause.SLOW_BODY, Stage.REQUEST_BODY, Side.CLIENT, "slower than min_upload_rate"
+        ) from None
     except TimedOut:
         raise Failure(Cause.SLOW_BODY, Stage.REQUEST_BODY, Side.CLIENT, "silent in the body") from None
     except (Truncated, StreamClosed, OSError) as error:

@@ -20,9 +20,12 @@ import socket
 import struct
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gevent import get_hub, getcurrent
+
+if TYPE_CHECKING:
+    from proxy.pace import Pace
 
 READ_SIZE = 65536
 #: What a stream holds unread before its peer has to wait: one socket buffer's worth, as nginx's proxy_buffers.
@@ -142,6 +145,7 @@ class Stream:
         "when_expired",
         "when_gone",
         "when_readable",
+        "write_pace",
     )
 
     #: Whether the kernel may move bytes of it by itself (`recv_into_pipe`, `send_from_pipe`).
@@ -172,6 +176,7 @@ class Stream:
         self._poll: Callable[[int], Any] | None = None
         self.look_at: float = NEVER  # when Deadlines looks at it next
         self.sent = 0  # bytes the kernel took, in all
+        self.write_pace: Pace | None = None  # how fast the peer has to take what it is sent
         self.when_gone: Callable[[], None] | None = None
         self.when_readable: Callable[[], None] | None = None
         self.when_expired: Callable[[], None] | None = None
@@ -438,8 +443,12 @@ class Stream:
 
     def _park_writer(self, timeout: float | None) -> None:
         assert self._writer is None, "two greenlets write one stream"
+        pace = self.write_pace
+        if pace is not None:
+            timeout = pace.patience(timeout, self.sent)
+        began = self.now()
         if timeout is not None:
-            self._write_deadline = self.now() + timeout
+            self._write_deadline = began + timeout
             self._deadlines.watch(self, self._write_deadline)
         if self._write_watcher is None:
             self._write_watcher = self._deadlines.loop.io(self._sock.fileno(), _WRITE)
@@ -452,7 +461,11 @@ class Stream:
             self._write_deadline = NEVER
             if self._write_watcher is not None:
                 self._write_watcher.stop()
+        if pace is not None:
+            pace.waited(began)
         if verdict is TimedOut:
+            if pace is not None:
+                pace.patience(timeout, self.sent)
             raise TimedOut
         if self._closed:
             raise StreamClosed("the stream was closed")

@@ -96,6 +96,19 @@ FRONT = (
         "Longest request body; a longer one gets 413.",
     ),
     Key(
+        "min_upload_rate",
+        kinds.size(0, 2**30, "240"),
+        240,
+        "Bytes a second that a client has to send of a body, on average after five seconds of waiting for it; a slower "
+        "one gets 408. 0 is none.",
+    ),
+    Key(
+        "min_download_rate",
+        kinds.size(0, 2**30, "240"),
+        240,
+        "The same for what a client takes of an answer that does not fit into the buffers; a slower one is cut off.",
+    ),
+    Key(
         "max_header_bytes",
         kinds.size(kinds.KIB, 16 * kinds.MIB, '"64KiB"'),
         "64KiB",

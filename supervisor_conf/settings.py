@@ -41,6 +41,8 @@ class FrontSettings:
     trusted_proxies: tuple[str, ...]
     trusted_fields: str
     max_request_body: int
+    min_upload_rate: int
+    min_download_rate: int
     max_header_bytes: int
     header_timeout: float
     keep_alive_timeout: float

@@ -9,6 +9,7 @@ STRICT = ("tests/proxy/test_strict.py", "tests/proxy/test_corpus.py", "tests/pro
 FIELDS = ("tests/proxy/test_headers.py", "tests/proxy/test_corpus.py", "tests/properties/test_crossing.py")
 TRUST = ("tests/properties/test_trusted_proxies.py",)
 PREAMBLE = ("tests/properties/test_proxy_protocol.py",)
+PACE = ("tests/properties/test_pace.py",)
 BODY = ("tests/properties/test_chunked.py", "tests/properties/test_exchanges.py")
 PEER = ("tests/proxy/test_peer.py", "tests/properties/test_exchanges.py")
 RETRY = ("tests/properties/test_retries.py", "tests/properties/test_forwarding_in_any_order.py")
@@ -88,6 +89,20 @@ FAULTS = (
           "one visitor is taken for another one of the same proxy", TRUST),
     Fault("proxy/head.py", "crossing = partial(crossing_of_request, trusted=trusted)", "crossing = partial(crossing_of_request, trusted=True)",
           "an untrusted peer's X-Forwarded-Prefix crosses in the quick lane", TRUST),
+    # pace.py
+    Fault("proxy/pace.py", "        if left <= 0:", "        if left <= -1e9:",
+          "a byte now and then holds a thread of the app", PACE),
+    Fault("proxy/pace.py", "        self._waited += self._now() - since", "        self._waited = self._now() - since",
+          "a client that is slow again and again is slow only once", PACE),
+    Fault("proxy/pace.py", "        self._moved += moved", "        self._moved = moved", "a long upload is too slow at its end", PACE),
+    Fault("proxy/forward.py", "        return exchange.request.expects_continue and not exchange.body_taken", "        return False",
+          "a client that waits for 100 pays for the app's thinking", PACE),
+    Fault("proxy/forward.py", "                if exchange.status or self._waits_for_100():", "                if self._waits_for_100():",
+          "who listens has to speak", PACE),
+    Fault("proxy/forward.py", "Pace(exchange.front.min_download_rate, self", "Pace(0, self",
+          "who takes a byte now and then holds a thread of the app", PACE),
+    Fault("proxy/body.py", "            left = None if give_up is None else max(give_up - self._stream.now(), 0)", "            left = timeout",
+          "a chunk's extension is dribbled", PACE),
     # proxy_protocol.py, preambles.py
     Fault("proxy/proxy_protocol.py", "(header[:at] + bytes(4) + header[at + 4 :]) != int", "(header[:at] + bytes(4) + header[at + 4 :]) < int",
           "a bent header passes for a whole one", PREAMBLE),

@@ -259,7 +259,7 @@ def test_each_event_of_a_stream_is_passed_on_at_once() -> None:
     ("side", "status"), [("app", 504), ("client", 408), ("slow-client", 0)]
 )  # fmt: skip
 def test_request_timeout_is_about_silence_on_both_sides(side: str, status: int) -> None:
-    with memory_front() as front:
+    with memory_front(front={"min_upload_rate": 0}) as front:
         ask = Ask(1, method=b"POST", coding=Coding.LENGTH, size=50)
         visitor, app = begun(front, ask.wire if side == "app" else ask.wire[:-20])
         app.recv_all()
