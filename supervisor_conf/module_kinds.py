@@ -105,6 +105,54 @@ FIELD_LIMITS = Kind(
     _field_limits,
 )
 
+
+# ------------------------------------------------------------------------------------------------------------
+# Files
+
+_T = _TOKEN.pattern
+_MEDIA_TYPE = re.compile(rf'{_T}/{_T}(?:; ?{_T}=(?:{_T}|"[ !#-\[\]-~]*"))*')  # RFC 9110 8.3.1
+
+
+def _file_name(value: object, _: Place) -> str:
+    text = str_of(value)
+    if text in (".", "..") or re.search(r"[/\\\x00-\x1f\x7f]", text):
+        raise ValueError("not a name")
+    return text
+
+
+FILE_NAME = Kind(
+    "string", 'the name of a file without its folder, or "" for none', '"index.html"', _file_name
+)
+
+
+def _media_types(value: object, place: Place) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise ValueError("not a table")
+    for extension, kind in value.items():
+        if not isinstance(extension, str) or not _EXTENSION.fullmatch(extension):
+            raise Unfit("an extension with its dot", read=display(extension))
+        if not isinstance(kind, str) or not _MEDIA_TYPE.fullmatch(kind):
+            raise Unfit(f"a media type for {extension}", read=display(kind))
+    return {extension.lower(): kind for extension, kind in value.items()}
+
+
+MEDIA_TYPES = Kind(
+    "table of strings",
+    "a table of media types by extension",
+    '{ ".wasm" = "application/wasm", ".txt" = "text/plain; charset=utf-8" }',
+    _media_types,
+)
+
+
+def _charset(value: object, _: Place) -> str:
+    text = str_of(value)
+    if text and not _TOKEN.fullmatch(text):
+        raise ValueError("not a token")
+    return text
+
+
+CHARSET = Kind("string", "the name of a character set", '"utf-8"', _charset)
+
 # ------------------------------------------------------------------------------------------------------------
 # Rules for fields
 

@@ -12,7 +12,7 @@ from typing import Final
 from supervisor_conf import module_kinds
 from supervisor_conf import setting_kinds as kinds
 from supervisor_conf.negotiate_keys import NEGOTIATE
-from supervisor_conf.setting_table import Key
+from supervisor_conf.setting_table import REQUIRED, Key
 
 _HIDDEN = [
     ".git*",
@@ -104,8 +104,67 @@ HEADERS = (
     Key("response", module_kinds.FIELD_RULES, {}, "The same for every final answer."),
 )
 
+STATIC = (
+    Key(
+        "path",
+        kinds.APPLICATION_PATH,
+        "/",
+        "The path of URLs that the folder stands for.",
+        example='"/static"',
+    ),
+    Key(
+        "folder",
+        kinds.FOLDER,
+        REQUIRED,
+        "The folder. Files are opened as the user of the workers.",
+        example='"public"',
+    ),
+    Key(
+        "index", module_kinds.FILE_NAME, "index.html", 'The file that stands for a folder; `""` is none: 404.'
+    ),
+    Key(
+        "fallthrough",
+        kinds.FLAG,
+        False,
+        "`true`: what is no file here is asked of the next module and the app. Else 404, and 405 for other methods.",
+    ),
+    Key(
+        "cache_control",
+        kinds.TEXT,
+        "",
+        '`Cache-Control` of files; `""` is none.',
+        example='"public, max-age=3600"',
+    ),
+    Key(
+        "types",
+        module_kinds.MEDIA_TYPES,
+        {},
+        "Media types by extension, before those that Portico knows.",
+    ),
+    Key("charset", module_kinds.CHARSET, "utf-8", 'What text is said to be written in; `""` says nothing.'),
+    Key(
+        "precompressed",
+        kinds.FLAG,
+        True,
+        "Send `a.js.br`, `a.js.zst` or `a.js.gz` for `a.js` to who takes it.",
+    ),
+    Key(
+        "dotfiles",
+        kinds.FLAG,
+        False,
+        "`true`: names that begin with a dot, too. `.well-known` is always served.",
+    ),
+    Key(
+        "links",
+        kinds.FLAG,
+        True,
+        "Follow symbolic links that stay inside the folder; `false`: none. One that leads outside is never followed.",
+    ),
+)
+
 SHIPPED: Final[Mapping[str, tuple[Key, ...]]] = {
     "filtering": FILTERING,
     "headers": HEADERS,
     "negotiate": NEGOTIATE,
+    "static": STATIC,
 }

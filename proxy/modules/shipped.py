@@ -9,4 +9,5 @@ SHIPPED: Final[Mapping[str, str]] = {
     "filtering": "proxy.modules.filtering:Filtering",
     "headers": "proxy.modules.headers:Headers",
     "negotiate": "proxy.modules.negotiate:Negotiate",
+    "static": "proxy.modules.static:Static",
 }

@@ -35,6 +35,14 @@ WRONG = [
     ("filtering", "max_fields", "5", "a table of sizes by the name of the header field"),
     ("filtering", "max_body", '"much"', "a size from 0 to"),
     ("filtering", "hiden_segments", "[]", "a known key, perhaps hidden_segments"),
+    ("static", "folder", '""', "a path"),
+    ("static", "path", '"static"', "an absolute path of a URL"),
+    ("static", "index", '"a/b"', 'read "a/b"; expected the name of a file without its folder'),
+    ("static", "types", '{ txt = "text/plain" }', 'read "txt"; expected an extension with its dot'),
+    ("static", "types", '{ ".txt" = "text" }', 'read "text"; expected a media type for .txt'),
+    ("static", "types", '{ ".txt" = "a/b\\r\\nX: y" }', "a media type for .txt"),
+    ("static", "charset", '"utf 8"', "the name of a character set"),
+    ("static", "cache_control", '"a\\nb"', "a string on one line"),
     ("headers", "response", "{ change = {} }", 'read "change"; expected set, add or remove'),
     ("headers", "response.set", '["X"]', 'read ["X"]; expected a table of strings'),
     (
@@ -53,7 +61,10 @@ WRONG = [
 @pytest.mark.parametrize(("use", "option", "written", "phrase"), WRONG)
 def test_wrong_options(tmp_path: Path, use: str, option: str, written: str, phrase: str) -> None:
     file = tmp_path / "portico.toml"
-    file.write_text(f'[front]\nworkers = 1\n[[front.modules]]\nuse = "{use}"\n{option} = {written}\n{APP}')
+    needed = 'folder = "x"\n' if (use, option) != ("static", "folder") and use == "static" else ""
+    file.write_text(
+        f'[front]\nworkers = 1\n[[front.modules]]\nuse = "{use}"\n{option} = {written}\n{needed}{APP}'
+    )
     with pytest.raises(InvalidSettings) as caught:
         load_settings(file, {})
     (error,) = caught.value.errors

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import http.client
+import os
 import stat
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import pytest
+
+from tests.kit.certificates import Authority
 from tests.kit.client import Visitor
 from tests.kit.configs import app, front
 from tests.kit.run import PorticoRun
+from tests.kit.until import wait_until
 
 FILTERING = """
 [[front.modules]]
@@ -59,3 +67,96 @@ def test_check_names_rules_that_are_nobodys_to_make(folder: Path) -> None:
     assert ended.status == 1
     assert "front.modules.0" in ended.err
     assert "response: Content-Length frames the message" in ended.err
+
+
+STATIC = """
+[[front.modules]]
+use = "static"
+path = "/files"
+folder = "closed/public"
+cache_control = "max-age=60"
+"""
+BIG = 3_000_000
+
+
+def with_files(folder: Path) -> bytes:
+    """A folder that everybody may read, in one that only we may enter; returns what is in its big file."""
+    closed = folder / "closed"
+    public = closed / "public"
+    public.mkdir(parents=True)
+    public.chmod(0o755)
+    closed.chmod(0o700)
+    big = os.urandom(BIG)
+    for name, data in (("big.bin", big), ("a.css", b"body{}"), ("private.txt", b"SECRET")):
+        (public / name).write_bytes(data)
+    (public / "private.txt").chmod(0o600)
+    (public / "out").symlink_to("/etc/passwd")
+    (closed / "secret.txt").write_text("SECRET")
+    (public / "up").symlink_to("..")
+    return big
+
+
+def test_static_files_are_sent_by_who_may_not_enter_the_folders_above(folder: Path) -> None:
+    big = with_files(folder)
+    with PorticoRun(folder, front() + app() + STATIC) as run:
+        with Visitor(run.url) as visitor:
+            assert visitor.get("/files/big.bin").body == big
+            css = visitor.get("/files/a.css")
+            assert (css.status, css.body, css.header("cache-control")) == (200, b"body{}", "max-age=60")
+            tag = css.header("etag") or ""
+            assert visitor.get("/files/a.css", [("If-None-Match", tag)]).status == 304
+            assert (
+                visitor.get("/files/big.bin", [("Range", "bytes=1000000-2000000")]).body
+                == big[1000000:2000001]
+            )
+            parts = visitor.get("/files/big.bin", [("Range", "bytes=0-99999,200000-")])
+            assert parts.status == 206
+            assert len(parts.body) == int(parts.header("content-length") or 0)
+            assert big[:100000] in parts.body
+            assert big[200000:] in parts.body
+            assert visitor.request("HEAD", "/files/big.bin").header("content-length") == str(BIG)
+            for target in ("out", "up/secret.txt", "..%2fsecret.txt", "%2e%2e/secret.txt", "up/public/a.css"):
+                assert visitor.get(f"/files/{target}").status == 404
+            assert visitor.get("/facts").status == 200
+        if os.geteuid() == 0:  # the workers are another user than the one who may read it
+            assert run.get("/files/private.txt").status == 403
+
+
+def test_a_release_that_is_switched_by_a_link_is_served_at_once(folder: Path) -> None:
+    for name in ("one", "two"):
+        (folder / name).mkdir()
+        (folder / name / "a.txt").write_text(name)
+        (folder / name).chmod(0o755)
+    (folder / "current").symlink_to("one")
+    with PorticoRun(folder, front() + app() + STATIC.replace("closed/public", "current")) as run:
+        assert run.get("/files/a.txt").body == b"one"
+        (folder / "next").symlink_to("two")
+        os.replace(folder / "next", folder / "current")
+        wait_until(lambda: all(run.get("/files/a.txt").body == b"two" for _ in range(8)), "the new release")
+
+
+def test_static_files_over_tls(folder: Path) -> None:
+    big = with_files(folder)
+    authority = Authority(folder)
+    tls = "[front.tls]\n" + authority.issue("localhost", "127.0.0.1").toml
+    config = front(listen=["https://127.0.0.1:@PORT@"]) + tls + app() + STATIC
+    with PorticoRun(folder, config) as run:
+        connection = http.client.HTTPSConnection(
+            urlsplit(run.url).netloc, context=authority.context(), timeout=30
+        )
+        for fields, expected in (({}, big), ({"Range": "bytes=5-2999990"}, big[5:2999991])):
+            connection.request("GET", "/files/big.bin", headers=fields)
+            body = connection.getresponse().read()
+            assert hashlib.sha256(body).digest() == hashlib.sha256(expected).digest()
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("written", "says"), [("nowhere", "No such file"), ("portico.toml", "Not a directory")]
+)
+def test_check_names_a_folder_that_is_none(folder: Path, written: str, says: str) -> None:
+    ended = PorticoRun(folder, front() + app() + STATIC.replace("closed/public", written)).command("check")
+    assert ended.status == 1
+    assert "front.modules.0" in ended.err
+    assert says in ended.err
+    assert written in ended.err
