@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -41,10 +42,15 @@ class Visitor:
     broke off.
     """
 
-    def __init__(self, url: str, *, timeout: float = TIMEOUT) -> None:
+    def __init__(
+        self, url: str, *, timeout: float = TIMEOUT, tls: ssl.SSLContext | None = None, name: str = ""
+    ) -> None:
+        """`tls`: encrypt with this; `name`: ask for this server (SNI), the host of `url` if it is ""."""
         self.host, self.port = address_of(url)
         self.socket = socket.create_connection((self.host, self.port), timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_hostname=name or self.host)
         self._h11 = h11.Connection(h11.CLIENT)
 
     def __enter__(self) -> Visitor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections import Counter
@@ -37,8 +38,17 @@ class Load:
     `keep_alive=False`: a connection a request.
     """
 
-    def __init__(self, url: str, target: str, *, clients: int = 8, keep_alive: bool = True) -> None:
+    def __init__(
+        self,
+        url: str,
+        target: str,
+        *,
+        clients: int = 8,
+        keep_alive: bool = True,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.url, self.target, self.keep_alive = url, target, keep_alive
+        self.tls = tls
         self.outcomes: list[Outcome] = []
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._visit, daemon=True) for _ in range(clients)]
@@ -61,7 +71,7 @@ class Load:
         while not self._stop.is_set():
             began = time.monotonic()
             try:
-                visitor = visitor or Visitor(self.url)
+                visitor = visitor or Visitor(self.url, tls=self.tls)
                 answer = visitor.get(self.target)
             except (OSError, h11.RemoteProtocolError) as error:
                 self._note(began, error=type(error).__name__)
