@@ -344,7 +344,11 @@ def check_trailers(section: bytes, limits: Limits = REQUEST_LIMITS) -> None:
         _refuse(431, "a trailer section larger than the limit")
     # The fault table wants a first line before the fields.
     _check_faults(b"0\r\n" + section)
-    _fields(section[:-4].split(b"\r\n") if len(section) > 2 else [], limits)
+    fields = _fields(section[:-4].split(b"\r\n") if len(section) > 2 else [], limits)
+    framing = [value for name, value in fields if name in (b"content-length", b"transfer-encoding")]
+    # It frames nothing here (RFC 9110 6.5.1), but nobody shall be asked to read what is no length.
+    if len(framing) > 1 or not all(map(_DIGITS.fullmatch, framing)):
+        _refuse(400, "a trailer that frames a message")
 
 
 # ------------------------------------------------------------------------------------------------------------

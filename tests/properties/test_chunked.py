@@ -99,6 +99,7 @@ def as_h11_reads(data: bytes) -> Outcome:
 @example(b"5\r\nhelloX\n0\r\n\r\n", b"", [])
 @example(b"5;" + b"x" * MAX_SIZE_LINE + b"\r\nhello\r\n0\r\n\r\n", b"", [])
 @example(b"0;" + b"x" * 10 + b"\r\n\nab", b"", [7])
+@example(b"0\r\nContent-Length: chunked\r\n\r\n", b"", [])
 @example(b"10000000000000005\r\nhello\r\n0\r\n\r\n", b"", [])
 def test_a_chunked_body_means_the_same_however_it_is_cut_and_to_h11(
     data: bytes, after: bytes, places: list[int]
