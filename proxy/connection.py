@@ -136,12 +136,15 @@ class Connection:
         return not self._stream.closed
 
     def _read_request(self, first: bytes) -> Request | None:
-        worker = self._worker
+        worker, quick = self._worker, self._quick
         try:
+            if quick is not None and first.endswith(b"\r\n\r\n") and (request := quick.request(first)):
+                return request  # it is a head from its first byte to its last
             head = read_request_head(self._stream, worker.limits, worker.settings.front.header_timeout, first)
             if head:
-                quick = self._quick.request(head) if self._quick is not None else None
-                return quick or read_request(head, worker.limits)
+                return (quick.request(head) if quick is not None else None) or read_request(
+                    head, worker.limits
+                )
         except Malformed as problem:
             self._refuse(malformed_request(problem))
             return None

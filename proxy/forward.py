@@ -66,8 +66,10 @@ def forward(exchange: Exchange) -> None:
         try:
             if exchange.identity is not None and exchange.identity.credentials:
                 loan = _lend(exchange, generation, exchange.identity)
-            app, reused = _connection(exchange, generation, reuse)  # 2
-            _Conversation(exchange, generation, app, reused).run()  # 3 - 7
+            exchange.phase = "connect"
+            idle = generation.idle() if reuse else None
+            app = idle or _connect(exchange, generation)  # 2
+            _Conversation(exchange, generation, app, reused=idle is not None).run()  # 3 - 7
             return
         except Unseen:
             reuse = False
@@ -95,12 +97,9 @@ def _lend(exchange: Exchange, generation: Generation, identity: Identity) -> int
     return number
 
 
-def _connection(exchange: Exchange, generation: Generation, reuse: bool) -> tuple[Stream, bool]:
-    exchange.phase = "connect"
-    if reuse and (idle := generation.idle()) is not None:
-        return idle, True
+def _connect(exchange: Exchange, generation: Generation) -> Stream:
     try:
-        return generation.connect(), False
+        return generation.connect()
     except OSError as error:
         raise Failure(Cause.CONNECT_REFUSED, Stage.CONNECT, Side.APP, str(error)) from None
 
@@ -234,8 +233,11 @@ class _Conversation:
     # 6: body down
 
     def _body_down(self, response: Response) -> None:
-        exchange = self.exchange
+        exchange, app = self.exchange, self.app
         exchange.phase = "response"
+        if response.framing is Framing.LENGTH and len(app.ahead()) == response.length and self.upload is None:
+            self._whole_down(response)
+            return
         if self.upload is not None and not self.upload.done:
             exchange.keep_alive = False  # RFC 9112 9.6: the rest of the request would be in the way
         chunked = may_chunk(self.request, response)
@@ -243,16 +245,11 @@ class _Conversation:
             exchange.keep_alive = False  # the end of the connection is the only end this body has
         exchange.answered(response.status)
         self.generation.has_answered()
-        head = response_head(response, exchange, chunked)
-        if response.framing is Framing.LENGTH and len(self.app.ahead()) == response.length:
-            self._to_client(head + self.app.take())  # the whole answer is here, as it nearly always is
-            exchange.body_sent = response.length
-            return
-        body = body_of(response, self.app)
+        body = body_of(response, app)
         # From here on a client that takes nothing is waited for by the app too.
         self.client.write_pace = Pace(exchange.front.min_download_rate, self.client.now, -self.client.sent)
         piece = self._from_app(body.at_hand)
-        self._to_client(head + frame_down(chunked, body, piece))
+        self._to_client(response_head(response, exchange, chunked) + frame_down(chunked, body, piece))
         exchange.body_sent += len(piece)
         if (pipes := exchange.pipes) is not None and is_worth_splicing(body):
             with pipes.borrowed() as pipe:
@@ -263,11 +260,19 @@ class _Conversation:
                 self._to_client(data)
             exchange.body_sent += len(piece)
 
+    def _whole_down(self, response: Response) -> None:
+        """A body that has come with its head, as almost every short one does, leaves with it."""
+        exchange = self.exchange
+        exchange.answered(response.status)
+        self.generation.has_answered()
+        self._to_client(response_head(response, exchange, chunked=False) + self.app.take())
+        exchange.body_sent = response.length
+
     def _splice_down(self, body: LengthBody, pipe: Pipe) -> None:
         """The rest of a long body, moved by the kernel. What came with the head has been sent."""
         while not body.done and not self.app.ahead():
             moved = self._from_app(lambda: body.read_into(pipe, self.timeout))
-            self._client_takes(pipe.empty, self.client, self.timeout)
+            self._client_takes(pipe)
             self.exchange.body_sent += moved
         self.app.resume()
 
@@ -288,22 +293,25 @@ class _Conversation:
             raise Failure(Cause.APP_BROKE_OFF, Stage.RESPONSE_BODY, Side.APP, str(error)) from None
 
     def _to_client(self, data: bytes) -> None:
-        self._client_takes(self.client.send, data, self.timeout)
-
-    def _client_takes(self, send: Callable[..., None], *what: object) -> None:
         try:
-            send(*what)
-        except TooSlow:
-            raise Failure(
-                Cause.CLIENT_GONE, self.exchange.stage, Side.CLIENT, "slower than min_download_rate"
-            ) from None
-        except TimedOut:
-            raise Failure(
-                Cause.CLIENT_GONE, self.exchange.stage, Side.CLIENT, "the client does not read"
-            ) from None
-        except OSError as error:
-            raise Failure(Cause.CLIENT_GONE, self.exchange.stage, Side.CLIENT, str(error)) from None
+            self.client.send(data, self.timeout)
+        except (TimedOut, OSError) as error:
+            raise self._client_does_not_take(error) from None
         self.exchange.moved = self.client.now()
+
+    def _client_takes(self, pipe: Pipe) -> None:
+        try:
+            pipe.empty(self.client, self.timeout)
+        except (TimedOut, OSError) as error:
+            raise self._client_does_not_take(error) from None
+        self.exchange.moved = self.client.now()
+
+    def _client_does_not_take(self, error: Exception) -> Failure:
+        if isinstance(error, TooSlow):
+            detail = "slower than min_download_rate"
+        else:
+            detail = "the client does not read" if isinstance(error, TimedOut) else str(error)
+        return Failure(Cause.CLIENT_GONE, self.exchange.stage, Side.CLIENT, detail)
 
     # ----------------------------------------------------------------------------------------------------------
     # 7: the end
@@ -448,18 +456,19 @@ def request_head(request: Request, exchange: Exchange, token: bytes) -> bytes:
     target = request.target
     if not target.startswith(b"/"):
         target = _origin_form(request)
-    framing = b""
+    if request.lines and not exchange.via:  # the quick reader has written them
+        visitor = exchange.visitor
+        host = visitor.host or request.host
+        lines = request.lines + own_lines(visitor.lines, host, exchange.request_id, token, visitor.forwarded)
+    else:
+        lines = _lines_up(request, exchange, token)
+    if exchange.identity is not None:
+        lines += exchange.lines_of_visitor(token)
     if request.framing is Framing.CHUNKED:
-        framing = b"Transfer-Encoding: chunked\r\n"
+        lines += b"Transfer-Encoding: chunked\r\n"
     elif request.framing is Framing.LENGTH:
-        framing = b"Content-Length: %d\r\n" % request.length
-    return b"%b %b HTTP/1.1\r\n%b%b%b\r\n" % (
-        request.method,
-        target,
-        _lines_up(request, exchange, token),
-        exchange.lines_of_visitor(token),
-        framing,
-    )
+        lines += b"Content-Length: %d\r\n" % request.length
+    return b"%b %b HTTP/1.1\r\n%b\r\n" % (request.method, target, lines)
 
 
 def _origin_form(request: Request) -> bytes:
@@ -470,11 +479,6 @@ def _origin_form(request: Request) -> bytes:
 
 
 def _lines_up(request: Request, exchange: Exchange, token: bytes) -> bytes:
-    visitor = exchange.visitor
-    if request.lines and not exchange.via:
-        return request.lines + own_lines(
-            visitor.lines, visitor.host or request.host, exchange.request_id, token, visitor.forwarded
-        )
     return field_lines(
         request_fields(
             request.fields,
@@ -485,8 +489,8 @@ def _lines_up(request: Request, exchange: Exchange, token: bytes) -> bytes:
             upgrade=request.upgrade or None,
             forwarded_for_port=exchange.front.forwarded_for_port,
             trusted=exchange.trusted,
-            forwarded_host=visitor.host,
-            forwarded=visitor.forwarded,
+            forwarded_host=exchange.visitor.host,
+            forwarded=exchange.visitor.forwarded,
             via=exchange.via,
             http_version=request.version,
         )

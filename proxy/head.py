@@ -100,16 +100,17 @@ class QuickReader:
     def __init__(self, limits: Limits, *, trusted: bool = False) -> None:
         self._lines = lines = _Lines()
         crossing = partial(crossing_of_request, trusted=trusted)
+        self._max_head = limits.max_head
         self._max_target = limits.max_target
         self._requests = _Side(lines, crossing, limits.max_fields, requests=True)
         self._responses = _Side(lines, crossing_of_response, limits.max_fields, requests=False)
         self._seen: _Memory[bytes, Response] = _Memory()
 
     def request(self, head: bytes) -> Request | None:
-        """`head` with its final empty line, within the limits of size."""
+        """`head` with its final empty line, and nothing before or after it."""
         lines = head.split(b"\r\n")
         line = _REQUEST_LINE.fullmatch(lines[0])
-        if line is None:
+        if line is None or len(head) > self._max_head:
             return None
         method, target = line.groups()
         if len(target) > self._max_target or b"%00" in target or method.upper() == b"CONNECT":
@@ -166,32 +167,28 @@ class _Lines:
     """Field lines that have been judged, whoever sent them: what a line says does not depend on where it stands."""
 
     def __init__(self) -> None:
-        self._known: _Memory[bytes, tuple[bytes, bytes]] = _Memory()
+        self.known: _Memory[bytes, tuple[bytes, bytes]] = _Memory()
         self._names: _Memory[bytes, bytes] = _Memory()
 
-    def fields(self, lines: list[bytes]) -> Fields:
-        """Raises NotPlain."""
-        known = self._known.get
-        return [known(line) or self._judge(line) for line in lines]
-
-    def _judge(self, line: bytes) -> tuple[bytes, bytes]:
+    def judge(self, line: bytes) -> tuple[bytes, bytes]:
+        """Name and value of a line that is not in `known`. Raises NotPlain."""
         match = _LINE.fullmatch(line)
         if match is None:
             raise NotPlain
         name, value = match.groups()
-        field = self._one_object(name), value
+        field = self._names.get(name) or self._one_object(name), value
         if name not in EVER_NEW and len(line) <= LONGEST_LINE:
-            self._known.put(line, field)
+            self.known.put(line, field)
         return field
 
     def _one_object(self, name: bytes) -> bytes:
         """Equal names that are the same object are compared in no time when their plan is looked for."""
-        known = self._names.get(name) or self._names.again(name)
-        if known is None:
-            if len(name) <= LONGEST_LINE:
-                self._names.put(name, name)
-            return name
-        return known
+        known = self._names.again(name)
+        if known is not None:
+            return known
+        if len(name) <= LONGEST_LINE:
+            self._names.put(name, name)
+        return name
 
 
 class _Side:
@@ -209,7 +206,8 @@ class _Side:
         start = lines.pop(0)
         if len(lines) < 3 or lines.pop() or lines.pop():
             raise NotPlain
-        fields = self._lines.fields(lines)
+        known, judge = self._lines.known.get, self._lines.judge
+        fields = [known(line) or judge(line) for line in lines]
         names = tuple([name for name, _ in fields])
         plan = self._plans.get(names) or self._plans.again(names)
         if plan is None:

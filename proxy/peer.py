@@ -86,8 +86,6 @@ class HeadTooLong(Malformed):
 def read_request_head(stream: Stream, limits: Limits, timeout: float | None, first: bytes = b"") -> bytes:
     """As `read_head`, for a request: empty lines before it are ignored (RFC 9112 2.2), and what can never become a
     good head is refused before its end, or its time, has come. Raises Malformed too."""
-    if first and (head := _whole_head(stream, limits, first)):
-        return head
     return _read_head(stream, limits, timeout, first, _begun_request)
 
 
@@ -97,20 +95,7 @@ def read_head(stream: Stream, limits: Limits, timeout: float | None, first: byte
     `timeout` is for the whole head, not for a silence: a peer that sends a byte now and then gets no more
     (slowloris). b"" if the peer ended before a first byte. Raises TimedOut, HeadTooLong, EOFError in the middle.
     """
-    if first and (head := _whole_head(stream, limits, first)):
-        return head
     return _read_head(stream, limits, timeout, first, _begun_response)
-
-
-def _whole_head(stream: Stream, limits: Limits, data: bytes) -> bytes:
-    """The head in `data`, as `_read_head` finds it, where there is nothing to wait for or to doubt; else b""."""
-    end = data.find(b"\n\r\n") + 3
-    if end < 3 or end > limits.max_head or data.startswith(b"\r\n") or data.find(b"\n\n", 0, end) >= 0:
-        return b""
-    if end < len(data):
-        stream.unread(data[end:])
-        return data[:end]
-    return data
 
 
 Begun = Callable[[bytes, int, Limits], bytes]

@@ -205,7 +205,7 @@ class Stream:
 
     def is_still_quiet(self) -> bool:
         """`quiet`, asked of the socket itself: bytes or an end may be there that the loop has not told of yet."""
-        if not self.quiet:
+        if self._closed or self._ended or self._ahead or self._failure is not None:
             return False
         if self._poll is None:
             poller = self._deadlines.poller()
@@ -221,7 +221,7 @@ class Stream:
     def watch_gone(self, callback: Callable[[], None]) -> None:
         """Call `callback` when the peer goes away while nobody reads; at once if it has gone already."""
         self.when_gone = callback
-        if self.ended:
+        if self._ended or self._failure is not None:
             callback()
 
     def ahead(self) -> bytes:

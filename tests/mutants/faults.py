@@ -203,7 +203,7 @@ FAULTS = (
           "a half-closed peer spins the worker", STREAMS),
     Fault("proxy/streams.py", "            if self._write_watcher is not None:\n                self._write_watcher.stop()\n        if verdict",
           "            pass\n        if verdict", "a writer that went on spins the worker", STREAMS),
-    Fault("proxy/streams.py", "        if self.ended:\n            callback()", "        pass", "who has gone before is never noticed", STREAMS),
+    Fault("proxy/streams.py", "        if self._ended or self._failure is not None:\n            callback()", "        pass", "who has gone before is never noticed", STREAMS),
     Fault("proxy/streams.py", "        if not self._reading:\n            self._start_reading()\n        try", "        try",
           "a stopped watcher is never started again", STREAMS),
     Fault("proxy/streams.py", "        later = min(self._read_deadline, self._write_deadline)", "        later = NEVER",

@@ -191,7 +191,7 @@ def test_memory_is_bounded() -> None:
     reader = QuickReader(LIMITS)
     for number in range(3 * MEMORY):
         assert reader.request(b"GET / HTTP/1.1\r\nHost: a\r\nX-%d: %d\r\n\r\n" % (number, number)) is not None
-    assert len(reader._lines._known) <= MEMORY
+    assert len(reader._lines.known) <= MEMORY
     assert len(reader._lines._names) <= MEMORY
     assert len(reader._requests._plans) <= MEMORY
 
