@@ -19,6 +19,7 @@ from gevent.event import AsyncResult
 
 from proxy.failures import Cause, Failure, Side, Stage
 from proxy.lending import Loans
+from proxy.loopback import is_loopback, unpace
 from proxy.streams import Deadlines, Stream
 from supervisor_conf.control.messages import (
     AppRoutes,
@@ -70,6 +71,8 @@ def connect(route: Route, deadlines: Deadlines) -> Stream:
         if family == socket.AF_UNIX:
             _connect_unix(sock, address)
         else:
+            if is_loopback(route.host):
+                unpace(sock)
             _connect_tcp(sock, address)
     except (ConnectionRefusedError, FileNotFoundError, PermissionError) as error:
         # Of a Unix socket that the app has closed to us since; the keeper looks, and opens it.

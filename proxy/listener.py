@@ -12,6 +12,8 @@ from typing import Any
 import structlog
 from gevent import get_hub
 
+from proxy.loopback import is_loopback, unpace
+
 FIRST_DESCRIPTOR = 3  # sd_listen_fds(3)
 #: Connections taken in one turn: few, so that the other workers get their share of a burst.
 ACCEPTS_A_TURN = 4
@@ -39,6 +41,8 @@ class Listener:
     """Accepts on one socket until it is closed; `accepted(socket, address)` must not block."""
 
     def __init__(self, sock: socket.socket, accepted: Accepted) -> None:
+        if sock.family in (socket.AF_INET, socket.AF_INET6) and is_loopback(sock.getsockname()[0]):
+            unpace(sock)
         self._socket = sock
         self._accepted = accepted
         self._loop = get_hub().loop
