@@ -138,7 +138,10 @@ class Exchange:
         silence = self.desk.settings.request_timeout
         patience = silence if silence and self.body.done else LONGEST_UPLOAD
         until = int(time.time() + patience) + 1
-        return identity_line(self.identity, token, self.request_id, until, self.credential_cache)
+        lines = identity_line(self.identity, token, self.request_id, until, self.credential_cache)
+        if name := self.desk.settings.remote_user_header:
+            lines += b"%b: %b\r\n" % (name.encode("ascii"), self.identity.user.encode("utf-8"))
+        return lines
 
     def wait_with(self, result: Any) -> None:
         """`result` wakes this request when its app is ready: let it be woken also when the client goes away."""

@@ -22,7 +22,7 @@ from proxy.exchange import Exchange
 from proxy.failures import Cause, Failure, Side, Stage
 from proxy.modules import Module
 from proxy.modules.answers import Answer, Refuse
-from proxy.modules.shipped import SHIPPED
+from proxy.modules.shipped import EXTRAS, SHIPPED
 from proxy.modules.visit import Visit
 from proxy.privileges import DEFAULT_USER
 from supervisor_conf.module_settings import ENTRY_POINTS, ModuleSettings
@@ -220,7 +220,8 @@ def find(use: str) -> type[Module]:
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise BadModule(f"the module {use} cannot be imported: {error}") from error
+        install = f"; pip install 'portico[{EXTRAS[use]}]'" if use in EXTRAS else ""
+        raise BadModule(f"the module {use} cannot be imported: {error}{install}") from error
     if not (isinstance(found, type) and issubclass(found, Module)):
         raise BadModule(f"{use} is no subclass of proxy.modules.Module")
     return found

@@ -69,6 +69,9 @@ NEEDS_OF_APP: Final[Mapping[str, Needs]] = {
     "shim": Needs.PROCESS,
     "overlap": Needs.NOTHING,
     "recycle_after": Needs.NOTHING,
+    "remote_user_header": Needs.WORKERS,
+    "http_auth": Needs.PROCESS,
+    "schemes": Needs.PROCESS,
 }
 """Keys that are not named here need everything."""
 

@@ -158,11 +158,13 @@ def _address(order: Order) -> dict[str, str]:
 
 
 def _pairing(order: Order) -> dict[str, str]:
+    schemes = {"PORTICO_AUTHENTICATION": order["schemes"]} if order["schemes"] else {}
     return {
+        **schemes,
         "ASPNETCORE_TOKEN": order["token"],
         "ASPNETCORE_APPL_PATH": order["path"],
         "HTTP_PLATFORM_APPL_PATH": order["path"],
-        "ASPNETCORE_IIS_HTTPAUTH": "anonymous;",
+        "ASPNETCORE_IIS_HTTPAUTH": order["http_auth"],
         "ASPNETCORE_IIS_WEBSOCKETS_SUPPORTED": "true",
         "PORTICO_PID": str(os.getpid()),
         "PORTICO_NONCE": order["nonce"],

@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from supervisor_conf.expansion import expand
@@ -35,6 +37,8 @@ class ModuleSettings:
 
     use: str
     options: str = "{}"
+    files: tuple[str, ...] = ()
+    """What the files that its options name looked like: so a reload sees that one has changed."""
 
     def values(self) -> dict[str, Any]:
         loaded: dict[str, Any] = json.loads(self.options)
@@ -57,13 +61,29 @@ def _module(reader: Reader, path: KeyPath, table: Mapping[str, Any], place: Plac
         return None
     options = {name: value for name, value in table.items() if name != "use"}
     keys = SHIPPED.get(use)
+    files: tuple[str, ...] = ()
     if keys is not None:
         options = reader.keys(path, options, keys, place)
         if len(options) < len(keys):
             return None
+        files = tuple(_look_of(value) for value in options.values() if isinstance(value, Path))
     else:
         options = _expanded(reader, path, options)
-    return ModuleSettings(use, json.dumps(options, default=str, sort_keys=True))
+    return ModuleSettings(use, json.dumps(options, default=str, sort_keys=True), files)
+
+
+def _look_of(path: Path) -> str:
+    try:
+        found = path.stat()
+    except OSError:
+        return "missing"
+    return f"{found.st_ino} {found.st_size} {found.st_mtime_ns}" if S_ISREG(found.st_mode) else "no file"
+
+
+def shipped_module(use: str, options: Mapping[str, Any], place: Place) -> ModuleSettings:
+    """A module that comes with Portico, its other options at their defaults. Raises ValueError."""
+    found = {key.name: key.kind.convert(options.get(key.name, key.default), place) for key in SHIPPED[use]}
+    return ModuleSettings(use, json.dumps(found, default=str, sort_keys=True))
 
 
 def shipped_module(use: str, options: Mapping[str, Any], place: Place) -> ModuleSettings:

@@ -11,6 +11,7 @@ from typing import Final
 
 from supervisor_conf import module_kinds
 from supervisor_conf import setting_kinds as kinds
+from supervisor_conf.identity_modules import BASIC, CLIENT_CERTIFICATE
 from supervisor_conf.negotiate_keys import NEGOTIATE
 from supervisor_conf.setting_table import REQUIRED, Key
 
@@ -163,6 +164,8 @@ STATIC = (
 )
 
 SHIPPED: Final[Mapping[str, tuple[Key, ...]]] = {
+    "basic": BASIC,
+    "client_certificate": CLIENT_CERTIFICATE,
     "filtering": FILTERING,
     "headers": HEADERS,
     "negotiate": NEGOTIATE,

@@ -189,6 +189,18 @@ def _redirect(value: object, _: Place) -> int:
 
 TLS_VERSION = Kind("string", "1.2 or 1.3", '"1.2"', _tls_version)
 REDIRECT = Kind("status", 'one of 301, 302, 307, 308, or "off"', "308", _redirect)
+_USER_HEADERS = ("X-Remote-User", "Remote-User")
+"""Names that no visitor and no proxy gets through with, whatever is configured (`proxy/headers.py`)."""
+
+
+def _user_header(value: object, _: Place) -> str:
+    text = str_of(value)
+    return text and {name.lower(): name for name in _USER_HEADERS}[text.lower()]
+
+
+REMOTE_USER_HEADER = Kind(
+    "string", f'{" or ".join(_USER_HEADERS)}, or "" for none', '"X-Remote-User"', _user_header
+)
 FLAG = Kind("boolean", "true or false", "true", _flag)
 TEXT = Kind("string", "a string on one line", '"..."', _text)
 PSEUDONYM = Kind("string", "a name without blanks (RFC 9110 7.6.3)", '"portico"', _pseudonym)
@@ -344,6 +356,7 @@ HOSTS = list_of(
 METHODS = list_of(
     "list of strings", "a list of request methods", '["GET", "HEAD"]', lambda text, _: _method(text)
 )
+STRINGS = list_of("list of strings", "a list of strings", '["..."]', lambda text, _: _one_line(text))
 PATHS = list_of("list of strings", "a list of absolute paths of URLs", '["/"]', _ready)
 NETWORKS = list_of(
     "list of strings",

@@ -355,6 +355,14 @@ APP = (
         {},
         "Recycle after so many requests, so long, or so much memory.",
     ),
+    Key(
+        "remote_user_header",
+        kinds.REMOTE_USER_HEADER,
+        "",
+        "A field that names the visitor in plain, for apps without shim ([identity.md](identity.md)); no visitor can "
+        "send it himself.",
+        example='"X-Remote-User"',
+    ),
 )
 
 

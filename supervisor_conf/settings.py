@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from supervisor_conf import setting_rules, webconfig
+from supervisor_conf import authentication, setting_rules, webconfig
 from supervisor_conf.listen import Listen as Listen
 from supervisor_conf.listen import parse_listen
 from supervisor_conf.module_settings import ModuleSettings as ModuleSettings
@@ -96,9 +96,13 @@ class AppSettings:
     shim: str
     overlap: bool
     recycle_after: tuple[tuple[str, float], ...]
+    remote_user_header: str
     environment_with_port: tuple[str, ...] = ()
     """Names of `environment` (of a web.config) whose values are filled in at every start, as `command` is."""
     modules: tuple[ModuleSettings, ...] = ()
+    http_auth: str = "anonymous;"
+    """As ANCM says it (`authentication.py`), of the front's modules and its own."""
+    schemes: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +140,14 @@ def load_settings(path: Path, environ: Mapping[str, str], listen: Sequence[str] 
         _apply_rules(reader, front, apps)
     if errors := reader.errors:
         raise InvalidSettings(errors)
-    return Settings(file=path.absolute(), front=front, apps=apps)
+    return Settings(file=path.absolute(), front=front, apps=tuple(_told(app, front) for app in apps))
+
+
+def _told(app: AppSettings, front: FrontSettings) -> AppSettings:
+    modules = (*front.modules, *app.modules)
+    return dataclasses.replace(
+        app, http_auth=authentication.http_auth(modules), schemes=authentication.schemes(modules)
+    )
 
 
 def _load_web_config(path: Path, environ: Mapping[str, str], listen: Sequence[str]) -> Settings:
@@ -369,7 +380,7 @@ def _app(data: Mapping[str, Any]) -> AppSettings:
 
 
 def _modules(data: Mapping[str, Any]) -> tuple[ModuleSettings, ...]:
-    return tuple(ModuleSettings(**module) for module in data["modules"])
+    return tuple(ModuleSettings(**(module | {"files": tuple(module["files"])})) for module in data["modules"])
 
 
 def _frozen(value: Any) -> Any:

@@ -10,4 +10,9 @@ SHIPPED: Final[Mapping[str, str]] = {
     "headers": "proxy.modules.headers:Headers",
     "negotiate": "proxy.modules.negotiate:Negotiate",
     "static": "proxy.modules.static:Static",
+    "basic": "proxy.modules.basic:Basic",
+    "client_certificate": "proxy.modules.client_certificate:ClientCertificate",
 }
+
+EXTRAS: Final[Mapping[str, str]] = {"basic": "basic", "client_certificate": "certificates"}
+"""What of the package's extras a module needs (`pip install 'portico[basic]'`)."""

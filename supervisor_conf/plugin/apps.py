@@ -351,6 +351,8 @@ def launch_order(
         "umask": None,
         "parent": os.getpid(),
         "path": app.path,
+        "http_auth": app.http_auth,
+        "schemes": app.schemes,
         "host": minted.host,
         "port": minted.port,
         "socket": "" if minted.handed else minted.socket,

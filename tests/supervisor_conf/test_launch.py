@@ -31,6 +31,8 @@ def order(**changes: Any) -> dict[str, Any]:
         "umask": None,
         "parent": os.getpid(),
         "path": "/",
+        "http_auth": "anonymous;",
+        "schemes": "",
         "host": "127.0.0.1",
         "port": 12345,
         "socket": "",
@@ -131,6 +133,13 @@ def test_settings_win_over_the_file_which_wins_over_the_inherited(tmp_path: Path
     file.write_text("A=file\nB=file\nPATH=/file\n")
     environment, _, _ = launched(environment={"A": "settings"}, environment_file=str(file))
     assert (environment["A"], environment["B"], environment["PATH"]) == ("settings", "file", "/file")
+
+
+def test_an_app_is_told_how_the_front_finds_out_who_asks() -> None:
+    environment, _, _ = launched(http_auth="windows;basic;", schemes="Negotiate,Basic")
+    assert environment["ASPNETCORE_IIS_HTTPAUTH"] == "windows;basic;"
+    assert environment["PORTICO_AUTHENTICATION"] == "Negotiate,Basic"
+    assert "PORTICO_AUTHENTICATION" not in launched()[0]
 
 
 def test_the_token_cannot_be_configured() -> None:

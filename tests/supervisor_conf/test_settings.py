@@ -89,6 +89,7 @@ startup_error_page   = true
 shim          = "auto"
 overlap       = true
 recycle_after = {}
+remote_user_header = ""
 """
 
 
@@ -143,7 +144,8 @@ def test_the_table_has_exactly_the_fields_of_the_dataclasses() -> None:
     front = [field.name for field in dataclasses.fields(FrontSettings)]
     assert [*(key.name for key in FRONT), "modules", "tls"] == front  # tables of their own
     fields = [field.name for field in dataclasses.fields(AppSettings)]
-    assert ["name", *(key.name for key in APP), "environment_with_port", "modules"] == fields
+    derived = ["environment_with_port", "modules", "http_auth", "schemes"]
+    assert ["name", *(key.name for key in APP), *derived] == fields
 
 
 def test_the_reference_page_is_up_to_date() -> None:

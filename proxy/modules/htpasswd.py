@@ -1,0 +1,113 @@
+"""An htpasswd file: who may sign in, with which hash. Read with the rights the worker starts with, then kept open:
+`htpasswd` writes a changed file where it is."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from proxy.modules.password_hashes import Unsupported, check_supported
+
+LARGEST: Final = 16 * 1024 * 1024
+LOOK_EVERY: Final = 1.0
+"""Seconds. A change is taken over when the file was the same at two looks: it may be half written."""
+
+Stamp = tuple[int, int, int, int]
+
+
+class BadFile(ValueError):
+    """With file, line and a sentence; never what stands where a hash should be."""
+
+
+def parse(text: str, file: str) -> dict[str, str]:
+    """Users and their hashes. Blank lines, `#` lines and what follows a second colon are skipped. Raises BadFile."""
+    found: dict[str, str] = {}
+    lines: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        where = f"{file}, line {number}"
+        user, colon, rest = line.partition(":")
+        if not colon or not user or not user.isprintable() or user != user.strip():
+            raise BadFile(f"{where}: no line of the form name:hash")
+        if user in found:
+            raise BadFile(f"{where}: {user} stands in line {lines[user]} already")
+        try:
+            check_supported(stored := rest.partition(":")[0].strip())
+        except Unsupported as problem:
+            raise BadFile(f"{where}: {user} has {problem}") from problem
+        found[user], lines[user] = stored, number
+    return found
+
+
+class Htpasswd:
+    """The file as it is now. Raises BadFile, OSError when it cannot be read at the start."""
+
+    def __init__(self, path: Path, now: float, log: Any) -> None:
+        self._path = path
+        self._log = log
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._stamp = self._seen = self._look()
+        self._refused: Stamp | None = None
+        self._looked = now
+        self.users: Mapping[str, str] = self._read()
+
+    def refresh(self, now: float) -> None:
+        """Take over a change. A file that is wrong changes nothing and is told once."""
+        if now - self._looked < LOOK_EVERY:
+            return
+        self._looked = now
+        seen, before = self._look(), self._seen
+        self._seen = seen
+        if seen == self._stamp or seen != before or seen == self._refused:
+            return
+        try:
+            self.users = self._read()
+        except (BadFile, OSError) as problem:
+            self._refused = seen
+            self._log.warning("htpasswd.refused", reason=str(problem))
+            return
+        self._stamp = seen
+        self._log.info("htpasswd.changed", users=len(self.users))
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+    def _look(self) -> Stamp:
+        """Of the file that has the name now, if we may open it; else of the one that is open."""
+        try:
+            named, opened = os.stat(self._path), os.fstat(self._descriptor)
+            if (named.st_dev, named.st_ino) != (opened.st_dev, opened.st_ino):
+                other = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+                os.dup2(other, self._descriptor, inheritable=False)
+                os.close(other)
+        except OSError:
+            pass  # another file in its place that only root may read: `app reload` has new workers read it
+        found = os.fstat(self._descriptor)
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+    def _read(self) -> dict[str, str]:
+        raw = os.pread(self._descriptor, LARGEST + 1, 0)
+        if len(raw) > LARGEST:
+            raise BadFile(f"{self._path} is larger than {LARGEST} bytes")
+        try:
+            return parse(raw.decode("utf-8-sig"), str(self._path))
+        except UnicodeDecodeError:
+            raise BadFile(f"{self._path} is not UTF-8") from None
+
+    # ----------------------------------------------------------------------------------------------------------
+
+    def hash_to_check(self, user: str) -> tuple[str, bool]:
+        """The user's hash; for one who does not exist somebody's, and False: an answer takes as long for a name that is
+        not there as for one that is, and for the same name always."""
+        stored = self.users.get(user)
+        if stored is not None:
+            return stored, True
+        if not self.users:
+            return "", False
+        hashes = list(self.users.values())
+        choice = hashlib.blake2b(user.encode("utf-8", "surrogatepass"), key=hashes[0].encode()[:64]).digest()
+        return hashes[int.from_bytes(choice[:8], "big") % len(hashes)], False
