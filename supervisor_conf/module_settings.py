@@ -86,12 +86,6 @@ def shipped_module(use: str, options: Mapping[str, Any], place: Place) -> Module
     return ModuleSettings(use, json.dumps(found, default=str, sort_keys=True))
 
 
-def shipped_module(use: str, options: Mapping[str, Any], place: Place) -> ModuleSettings:
-    """A module that comes with Portico, its other options at their defaults. Raises ValueError."""
-    found = {key.name: key.kind.convert(options.get(key.name, key.default), place) for key in SHIPPED[use]}
-    return ModuleSettings(use, json.dumps(found, default=str, sort_keys=True))
-
-
 def _expanded(reader: Reader, path: KeyPath, options: Mapping[str, Any]) -> dict[str, Any]:
     """Another's options: only `${NAME}` means the same in them as everywhere."""
     found = {}
