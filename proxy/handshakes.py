@@ -77,7 +77,7 @@ def reason_of(problem: Exception) -> str:
     if isinstance(problem, ssl.SSLCertVerificationError):
         return f"certificate: {problem.verify_message}"
     if isinstance(problem, ssl.SSLError):
-        return (problem.reason or "unknown").lower().replace("_", " ")
+        return (getattr(problem, "reason", None) or "unknown").lower().replace("_", " ")
     return "the client went away"
 
 
