@@ -337,7 +337,12 @@ _SANE_ID = re.compile(rb"[0-9A-Za-z._:@/+=-]{1,128}")
 def request_id_of(fields: Fields) -> bytes | None:
     """The X-Request-ID of a trusted peer, when there is one and it is fit for a log line."""
     ids = [value for name, value in fields if name.lower() == b"x-request-id"]
-    return ids[0] if len(ids) == 1 and _SANE_ID.fullmatch(ids[0]) else None
+    return ids[0] if len(ids) == 1 and is_sane_id(ids[0]) else None
+
+
+def is_sane_id(value: bytes) -> bool:
+    """Whether an id of somebody else's is fit for a log line."""
+    return _SANE_ID.fullmatch(value) is not None
 
 
 # ------------------------------------------------------------------------------------------------------------

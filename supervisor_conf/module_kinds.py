@@ -82,6 +82,14 @@ def _field_name(text: object) -> str:
     return text
 
 
+FIELD_NAME = Kind(
+    "string",
+    "the name of a header field (RFC 9110 5.1)",
+    '"X-Request-ID"',
+    lambda value, _: _field_name(value),
+)
+
+
 def _field_limits(value: object, _: Place) -> dict[str, int]:
     if not isinstance(value, dict):
         raise ValueError("not a table")

@@ -105,6 +105,45 @@ HEADERS = (
     Key("response", module_kinds.FIELD_RULES, {}, "The same for every final answer."),
 )
 
+OFFLINE = (
+    Key(
+        "file",
+        kinds.FOLDER,
+        REQUIRED,
+        "While it is there, visitors get 503 with what is in it. Its folder must exist.",
+        example='"offline.html"',
+    ),
+    Key("allow", module_kinds.PEERS, [], "Addresses that get through all the same.", example='["192.0.2.7"]'),
+    Key(
+        "retry_after",
+        kinds.duration(1, kinds.DAY, '"10m"'),
+        120,
+        "What `Retry-After` says.",
+    ),
+    Key("type", kinds.TEXT, "text/html; charset=utf-8", "Media type of the file.", example='"text/html"'),
+)
+
+REQUEST_ID = (
+    Key(
+        "header",
+        module_kinds.FIELD_NAME,
+        "X-Request-ID",
+        "The field that tells a visitor the id of the request.",
+    ),
+    Key(
+        "trust",
+        kinds.FLAG,
+        False,
+        "`true`: a request that brings an id in this field keeps it (letters, digits and `._:@/+=-`, at most 128).",
+    ),
+    Key(
+        "traceparent",
+        kinds.FLAG,
+        False,
+        "`true`: a request with a `traceparent` (W3C Trace Context) has its trace-id as id.",
+    ),
+)
+
 STATIC = (
     Key(
         "path",
@@ -169,5 +208,7 @@ SHIPPED: Final[Mapping[str, tuple[Key, ...]]] = {
     "filtering": FILTERING,
     "headers": HEADERS,
     "negotiate": NEGOTIATE,
+    "offline": OFFLINE,
+    "request_id": REQUEST_ID,
     "static": STATIC,
 }

@@ -9,6 +9,8 @@ SHIPPED: Final[Mapping[str, str]] = {
     "filtering": "proxy.modules.filtering:Filtering",
     "headers": "proxy.modules.headers:Headers",
     "negotiate": "proxy.modules.negotiate:Negotiate",
+    "offline": "proxy.modules.offline:Offline",
+    "request_id": "proxy.modules.request_id:RequestId",
     "static": "proxy.modules.static:Static",
     "basic": "proxy.modules.basic:Basic",
     "client_certificate": "proxy.modules.client_certificate:ClientCertificate",

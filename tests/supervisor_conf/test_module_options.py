@@ -35,6 +35,11 @@ WRONG = [
     ("filtering", "max_fields", "5", "a table of sizes by the name of the header field"),
     ("filtering", "max_body", '"much"', "a size from 0 to"),
     ("filtering", "hiden_segments", "[]", "a known key, perhaps hidden_segments"),
+    ("offline", "file", '""', "a path"),
+    ("offline", "retry_after", "0", "a duration from 1 to"),
+    ("offline", "allow", '["ten"]', "a list of networks"),
+    ("request_id", "header", '"X Y"', 'read "X Y"; expected the name of a header field'),
+    ("request_id", "trust", '"maybe"', "true or false"),
     ("static", "folder", '""', "a path"),
     ("static", "path", '"static"', "an absolute path of a URL"),
     ("static", "index", '"a/b"', 'read "a/b"; expected the name of a file without its folder'),
@@ -61,7 +66,8 @@ WRONG = [
 @pytest.mark.parametrize(("use", "option", "written", "phrase"), WRONG)
 def test_wrong_options(tmp_path: Path, use: str, option: str, written: str, phrase: str) -> None:
     file = tmp_path / "portico.toml"
-    needed = 'folder = "x"\n' if (use, option) != ("static", "folder") and use == "static" else ""
+    required = {"static": "folder", "offline": "file"}.get(use, option)
+    needed = "" if required == option else f'{required} = "x"\n'
     file.write_text(
         f'[front]\nworkers = 1\n[[front.modules]]\nuse = "{use}"\n{option} = {written}\n{needed}{APP}'
     )

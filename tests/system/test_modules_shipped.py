@@ -160,3 +160,41 @@ def test_check_names_a_folder_that_is_none(folder: Path, written: str, says: str
     assert "front.modules.0" in ended.err
     assert says in ended.err
     assert written in ended.err
+
+
+LATE = """
+[[front.modules]]
+use = "request_id"
+trust = true
+
+[[front.modules]]
+use = "offline"
+file = "offline.html"
+"""
+
+
+def test_one_id_for_visitor_access_log_and_app(folder: Path) -> None:
+    with PorticoRun(folder, front() + app() + LATE) as run:
+        seen = run.get("/facts", [("X-Request-ID", "order-66")])
+        assert seen.header("x-request-id") == "order-66"
+        assert ["x-request-id", "order-66"] in seen.json()["headers"]
+        own = run.get("/facts")
+        assert ["x-request-id", own.header("x-request-id")] in own.json()["headers"]
+        log = folder / "logs" / "access.log"
+        for request_id in ("order-66", own.header("x-request-id")):
+            wait_until(lambda wanted=request_id: f" {wanted} " in log.read_text(), "the id in the access log")
+
+
+def test_a_file_closes_the_front_until_it_goes(folder: Path) -> None:
+    with PorticoRun(folder, front() + app() + LATE) as run:
+        assert run.get("/facts").status == 200
+        page = folder / "offline.html"
+        page.write_text("<h1>back at noon")
+        page.chmod(0o644)
+        wait_until(lambda: all(run.get("/facts").status == 503 for _ in range(8)), "both workers closed")
+        closed = run.get("/facts")
+        assert closed.body == b"<h1>back at noon"
+        assert closed.header("retry-after") == "120"
+        assert closed.header("x-request-id")
+        page.unlink()
+        wait_until(lambda: all(run.get("/facts").status == 200 for _ in range(8)), "both workers open")
