@@ -79,6 +79,9 @@ class LengthBody:
         data = self._stream.recv(timeout, eager=True)
         if not data:
             raise Truncated(f"{self._left} bytes of the body are missing")
+        return self._taken(data)
+
+    def _taken(self, data: bytes) -> bytes:
         if len(data) > self._left:
             self._stream.unread(data[self._left :])
             data = data[: self._left]
@@ -87,7 +90,7 @@ class LengthBody:
         return data
 
     def at_hand(self) -> bytes:
-        return self.read(0) if self._stream.ahead() else b""
+        return self._taken(self._stream.take()) if self._left else b""
 
     @property
     def left(self) -> int:

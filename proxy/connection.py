@@ -138,8 +138,11 @@ class Connection:
     def _read_request(self, first: bytes) -> Request | None:
         worker, quick = self._worker, self._quick
         try:
-            if quick is not None and first.endswith(b"\r\n\r\n") and (request := quick.request(first)):
-                return request  # it is a head from its first byte to its last
+            end = first.find(b"\r\n\r\n") + 4
+            if quick is not None and end >= 4 and (request := quick.request(first[:end])) is not None:
+                if end < len(first):
+                    self._stream.unread(first[end:])
+                return request
             head = read_request_head(self._stream, worker.limits, worker.settings.front.header_timeout, first)
             if head:
                 return (quick.request(head) if quick is not None else None) or read_request(

@@ -265,7 +265,7 @@ class _Conversation:
         exchange = self.exchange
         exchange.answered(response.status)
         self.generation.has_answered()
-        self._to_client(response_head(response, exchange, chunked=False) + self.app.take())
+        self._to_client(response_head(response, exchange, chunked=False), self.app.take())
         exchange.body_sent = response.length
 
     def _splice_down(self, body: LengthBody, pipe: Pipe) -> None:
@@ -292,9 +292,9 @@ class _Conversation:
         except OSError as error:
             raise Failure(Cause.APP_BROKE_OFF, Stage.RESPONSE_BODY, Side.APP, str(error)) from None
 
-    def _to_client(self, data: bytes) -> None:
+    def _to_client(self, data: bytes, more: bytes = b"") -> None:
         try:
-            self.client.send(data, self.timeout)
+            self.client.send_both(data, more, self.timeout)
         except (TimedOut, OSError) as error:
             raise self._client_does_not_take(error) from None
         self.exchange.moved = self.client.now()

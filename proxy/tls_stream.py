@@ -236,6 +236,9 @@ class TlsStream(Stream):
             view = view[count:]
             self._push(timeout)
 
+    def send_both(self, first: bytes, second: bytes, timeout: float | None) -> None:
+        self.send(first + second, timeout)
+
     def send_file(self, file: int, offset: int, count: int, timeout: float | None) -> None:
         """As `Stream.send_file`, through this process."""
         while count:

@@ -6,11 +6,15 @@ import gevent
 
 from proxy.streams import Stream, StreamClosed, TimedOut
 
+#: After so much at once more is likely to be there; after a frame of a WebSocket it is not.
+LARGE = 16 * 1024
+
 
 class _Pipe:
     """One direction. Its end of input becomes a FIN on the other side; trouble ends both sides."""
 
     def __init__(self, tunnel: _Tunnel, source: Stream, sink: Stream) -> None:
+        self._more = False  # probably there already
         self._tunnel = tunnel
         self._source = source
         self._sink = sink
@@ -26,12 +30,13 @@ class _Pipe:
     def _read(self) -> bytes:
         while True:
             try:
-                data = self._source.recv(self._tunnel.idle_limit, eager=True)
+                data = self._source.recv(self._tunnel.idle_limit, eager=self._more)
             except TimedOut:
                 if self._tunnel.is_idle():
                     raise
             else:
                 self._tunnel.moved = self._source.now()
+                self._more = len(data) >= LARGE
                 return data
 
     def _write(self, data: bytes) -> None:

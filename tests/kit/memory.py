@@ -8,7 +8,7 @@ which they were woken, so one sequence of steps has one outcome.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import gevent
 from gevent import get_hub
@@ -113,6 +113,9 @@ class MemorySocket:
         wire.data += data[:room]
         self._loop.moved()
         return min(room, len(data))
+
+    def sendmsg(self, pieces: Iterable[bytes]) -> int:
+        return self.send(b"".join(pieces))
 
     def shutdown(self, how: int) -> None:
         assert how == socket.SHUT_WR
