@@ -106,6 +106,14 @@ def longest_app_socket(directory: Path, app: str) -> int:
     return len(os.fsencode(app_socket(directory, app, _WIDEST_GENERATION)))
 
 
+def workers_user(user: str) -> int:
+    """The user that the workers become; as `workers_group`."""
+    if os.geteuid() != 0:
+        return os.geteuid()
+    name = user or "nobody"
+    return pwd.getpwuid(int(name)).pw_uid if name.isdigit() else pwd.getpwnam(name).pw_uid
+
+
 def workers_group(user: str) -> int | None:
     """The group of the workers, which reaches the sockets of apps and keeper. None unless we are root.
 

@@ -130,7 +130,7 @@ class Peer:
 class Roster(Protocol):
     """Who the peers are, and what is done about what they say."""
 
-    def is_worker(self, pid: int) -> bool: ...
+    def is_worker(self, pid: int, uid: int) -> bool: ...
     def may_order(self, uid: int) -> bool: ...
     def welcome(self, peer: Peer) -> None: ...
     def heard(self, peer: Peer, message: Any) -> None: ...
@@ -251,7 +251,7 @@ class ControlServer:
         if not isinstance(message, Hello):
             raise NotAdmitted("Say Hello first.")
         if message.role == "worker":
-            self._wait_for_confirmation(peer.pid)
+            self._wait_for_confirmation(peer.pid, peer.uid)
         elif message.role != "operator":
             raise NotAdmitted(f"There is no role {message.role!r}: a peer is a worker or an operator.")
         elif not self._roster.may_order(peer.uid):
@@ -259,11 +259,11 @@ class ControlServer:
         peer.role, peer.name, peer.using = message.role, message.name, message.using
         self._roster.welcome(peer)
 
-    def _wait_for_confirmation(self, pid: int) -> None:
+    def _wait_for_confirmation(self, pid: int, uid: int) -> None:
         with gevent.Timeout(
             CONFIRMATION_LIMIT, NotAdmitted(f"Process {pid} is not a worker of this Portico.")
         ):
-            while not self._roster.is_worker(pid):
+            while not self._roster.is_worker(pid, uid):
                 self._confirmed.wait()
 
 

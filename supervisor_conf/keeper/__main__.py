@@ -37,6 +37,7 @@ def main() -> int:
         PluginLink(PLUGIN_LINK),
         structlog.get_logger(),
         group=run_directory.workers_group(settings.front.user),
+        workers_user=run_directory.workers_user(settings.front.user),
         event_log=event_log,
     )
     return keeper.run()

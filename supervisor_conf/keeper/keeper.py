@@ -49,9 +49,11 @@ class Keeper:
         log: Any,
         *,
         group: int | None,
+        workers_user: int,
         event_log: int,
     ) -> None:
-        """`group`: who may connect to the control socket besides us; `event_log`: the descriptor under `log`."""
+        """`group`: who may connect to the control socket besides us; `workers_user`: who the workers are;
+        `event_log`: the descriptor under `log`."""
         front = settings.front
         self.oom = OomCounter()
         self.apps = {app.name: KeptApp(app, front.drain_limit, self, log) for app in settings.apps}
@@ -67,6 +69,7 @@ class Keeper:
         self._server = ControlServer(run_directory / "control.sock", self, log, group=group)
         self._orders = Orders(self)
         self._peers: dict[int, Peer] = {}
+        self._workers_user = workers_user
         self._worker_names: dict[int, str] = {}  # pid -> process, as the plugin confirmed them
         self._ending: EndStage | None = None
         self._apps_stopped = False
@@ -340,8 +343,9 @@ class Keeper:
     # ---------------------------------------------------------------------------------------------------
     # Roster of the control socket
 
-    def is_worker(self, pid: int) -> bool:
-        return pid in self._worker_names
+    def is_worker(self, pid: int, uid: int) -> bool:
+        """A number that has become free may be another one's by now, but not another user's."""
+        return pid in self._worker_names and uid in (self._workers_user, os.geteuid())
 
     def may_order(self, uid: int) -> bool:
         return uid in (0, os.geteuid())

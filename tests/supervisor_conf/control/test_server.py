@@ -29,13 +29,14 @@ class House:
 
     def __init__(self) -> None:
         self.workers: set[int] = set()
+        self.workers_user = os.geteuid()
         self.takes_orders = True
         self.peers: list[Peer] = []
         self.said: list[Any] = []
         self.changed = Event()
 
-    def is_worker(self, pid: int) -> bool:
-        return pid in self.workers
+    def is_worker(self, pid: int, uid: int) -> bool:
+        return pid in self.workers and uid == self.workers_user
 
     def may_order(self, uid: int) -> bool:
         return self.takes_orders and uid == os.geteuid()
@@ -174,6 +175,19 @@ def test_a_worker_that_is_never_confirmed_is_refused(
     house: House, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(control, "CONFIRMATION_LIMIT", 0.01)
+    client = connect()
+    client.say(Hello("worker"), Need("shop"))
+    (refused,) = client.read_to_the_end()
+    assert "is not a worker" in refused.sentence
+    assert house.said == []
+
+
+def test_another_users_process_with_a_workers_number_is_refused(
+    house: House, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "CONFIRMATION_LIMIT", 0.01)
+    house.workers.add(os.getpid())
+    house.workers_user = os.geteuid() + 1
     client = connect()
     client.say(Hello("worker"), Need("shop"))
     (refused,) = client.read_to_the_end()

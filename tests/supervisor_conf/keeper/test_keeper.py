@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import socket
 import struct
@@ -479,6 +480,30 @@ def test_a_process_that_is_no_worker_gets_no_routes(keeper: MakePeer) -> None:
         assert "not a worker" in stranger.heard.wait_for(messages.Refused).sentence
         assert stranger.ended.wait(PATIENCE)
         assert not stranger.heard.all(AppRoutes)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user for a moment")
+@pytest.mark.parametrize(("user", "admitted"), [("nobody", True), ("daemon", False)])
+def test_a_worker_is_of_the_workers_user(
+    keeper: MakePeer, user: str, admitted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel tells who connected: the test is the workers' user, or another one, at that moment."""
+    with keeper(server(), front='user = "nobody"') as peer:
+        peer.wait_for_socket()
+        monkeypatch.chdir(peer.run_directory)  # as workers do: the folder is closed to them
+        account = pwd.getpwnam("nobody")
+        os.setegid(account.pw_gid)  # which may open the socket
+        os.seteuid(pwd.getpwnam(user).pw_uid)
+        try:
+            worker = WorkerPeer(Path("control.sock"))
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
+        with worker:
+            if admitted:
+                assert worker.heard.wait_for(AppRoutes)
+            else:
+                assert "not a worker" in worker.heard.wait_for(messages.Refused).sentence
 
 
 def test_a_worker_that_is_confirmed_late_is_let_in(keeper: MakePeer) -> None:
