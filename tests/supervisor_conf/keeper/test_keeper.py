@@ -490,7 +490,8 @@ def test_a_worker_is_of_the_workers_user(
     """The kernel tells who connected: the test is the workers' user, or another one, at that moment."""
     with keeper(server(), front='user = "nobody"') as peer:
         peer.wait_for_socket()
-        monkeypatch.chdir(peer.run_directory)  # as workers do: the folder is closed to them
+        monkeypatch.chdir(peer.run_directory)  # as workers do: the folders above may be closed to them
+        peer.run_directory.chmod(0o711)
         account = pwd.getpwnam("nobody")
         os.setegid(account.pw_gid)  # which may open the socket
         os.seteuid(pwd.getpwnam(user).pw_uid)
