@@ -59,7 +59,18 @@ REASONS = {
 class Connection:
     """One client, from accept to close."""
 
-    __slots__ = ("_quick", "_served", "_stream", "_visitor", "_worker", "caller", "exchange", "idle", "notes")
+    __slots__ = (
+        "_quick",
+        "_served",
+        "_stream",
+        "_visitor",
+        "_worker",
+        "caller",
+        "exchange",
+        "idle",
+        "idle_since",
+        "notes",
+    )
 
     def __init__(self, stream: Stream, caller: Caller, worker: Worker) -> None:
         self._stream = stream
@@ -94,6 +105,7 @@ class Connection:
 
     def _rest(self) -> None:
         self.idle = True
+        self.idle_since = self._stream.now()
         front = self._worker.settings.front
         patience = front.keep_alive_timeout if self._served else front.header_timeout
         if self._worker.draining:

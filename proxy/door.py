@@ -42,24 +42,23 @@ class Resting(Protocol):
 AnyResting = TypeVar("AnyResting", bound=Resting)
 
 
-def raise_descriptor_limit() -> int:
-    """As many descriptors as this process may have; how many that is."""
+def raise_descriptor_limit() -> None:
+    """As many descriptors as this process may have."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = ENOUGH if hard == resource.RLIM_INFINITY else min(hard, ENOUGH)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        soft = wanted
-    return ENOUGH if soft == resource.RLIM_INFINITY else soft
 
 
-def capacity_of(descriptors: int) -> int:
-    """Connections for which so many descriptors suffice, whatever is asked on them."""
+def capacity() -> int:
+    """Connections for which the descriptors suffice, whatever is asked on them."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    descriptors = ENOUGH if soft == resource.RLIM_INFINITY else soft
     return max((descriptors - RESERVED) // EACH, 1)
 
 
 class Door:
-    """`limit` connections at most, `per_client` of one client (0: any number). `exempt` says who is no client: a trusted
-    proxy, which brings many."""
+    """`limit` connections at most, `per_client` of one client (0: any number). `exempt`: who brings many clients."""
 
     def __init__(
         self, limit: int, per_client: int, exempt: Callable[[Caller], bool], now: Callable[[], float]
@@ -87,26 +86,24 @@ class Door:
             self._look_again = now + LOOK_AGAIN
         return bool(idle)
 
-    def comes_in(self, caller: Caller) -> bool:
-        """Count a connection of this client; False if it has too many."""
+    def admits(self, caller: Caller) -> bool:
+        """Whether this client may have another connection."""
         if not self._per_client or self._exempt(caller):
             return True
-        client = client_of(caller.address)
-        count = self._clients.get(client, 0)
-        if count >= self._per_client:
-            return False
-        self._clients[client] = count + 1
-        return True
+        return self._clients.get(client_of(caller.address), 0) < self._per_client
+
+    def came_in(self, caller: Caller) -> None:
+        if self._per_client:
+            client = client_of(caller.address)
+            self._clients[client] = self._clients.get(client, 0) + 1
 
     def went(self, caller: Caller) -> None:
         """A connection that had come in is closed."""
-        if not self._per_client or self._exempt(caller):
-            return
-        client = client_of(caller.address)
-        if self._clients[client] == 1:
-            del self._clients[client]
-        else:
+        if self._per_client:
+            client = client_of(caller.address)
             self._clients[client] -= 1
+            if not self._clients[client]:
+                del self._clients[client]
 
     def turn_away(self, sock: socket.socket, peer: Caller, reason: str, *, plain: bool) -> None:
         """Close, with a word where the client speaks plain HTTP, as cheaply as can be."""

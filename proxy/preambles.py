@@ -10,13 +10,9 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-import structlog
-
 from proxy.headers import Caller
 from proxy.proxy_protocol import MAX_BLOCK, BadPreamble, Preamble, parse
-
-#: Seconds for which what was refused for one reason is counted before it is told again.
-TOLD_EVERY = 60.0
+from proxy.refusals import Refusals
 
 Greeted = Callable[[socket.socket, Caller], None]
 
@@ -31,7 +27,7 @@ class Preambles:
         self._loop = loop
         self._trusts = trusts
         self._over = over
-        self._refusals = Refusals(now)
+        self._refusals = Refusals("proxy_protocol.refused", now)
         self.under_way: set[_Arrival] = set()
 
     def begin(self, sock: socket.socket, peer: Caller, limit: float, greeted: Greeted) -> None:
@@ -126,22 +122,3 @@ def caller_of(preamble: Preamble, peer: Caller) -> Caller:
     if preamble.address:
         return dataclasses.replace(peer, address=preamble.address, port=preamble.port, scheme=scheme)
     return dataclasses.replace(peer, scheme=scheme, nameless=True)
-
-
-class Refusals:
-    """What was refused, by reason: each is told once, then again with a count."""
-
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
-        self._untold: dict[str, int] = {}
-        self._told: dict[str, float] = {}
-
-    def count(self, reason: str, address: str) -> None:
-        now = self._now()
-        self._untold[reason] = self._untold.get(reason, 0) + 1
-        if now - self._told.get(reason, -TOLD_EVERY) >= TOLD_EVERY:
-            self._told[reason] = now
-            times = self._untold.pop(reason)
-            structlog.get_logger().warning(
-                "proxy_protocol.refused", reason=reason, peer=address or "unix", times=times
-            )

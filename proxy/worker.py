@@ -24,6 +24,7 @@ from gevent.event import Event
 from proxy.access import AccessLog
 from proxy.backend import Backend
 from proxy.connection import DRAIN_PATIENCE, Connection
+from proxy.door import Door, capacity, raise_descriptor_limit
 from proxy.exchange import Exchange
 from proxy.failures import Cause, Failure, Side, Stage, reason_word
 from proxy.handlers import Handlers
@@ -90,6 +91,12 @@ class Worker:
         self.handlers = Handlers(settings.apps)
         self.deadlines = Deadlines()
         self._handshakes = self._handshakes_with(bundle)
+        self._door = Door(
+            settings.front.max_connections or capacity(),
+            settings.front.max_connections_per_client,
+            self._brings_many,
+            self.deadlines.now,
+        )
         self._preambles = Preambles(
             self.deadlines.loop, self.deadlines.now, self.trust.includes, self._look_whether_empty
         )
@@ -150,7 +157,7 @@ class Worker:
             self._handshakes.hurry(DRAIN_PATIENCE)
         self._preambles.hurry(DRAIN_PATIENCE)
         structlog.get_logger().info("front.draining", connections=len(self._connections))
-        if not self._is_empty and not self._all_closed.wait(self.settings.front.drain_limit):
+        if self._held and not self._all_closed.wait(self.settings.front.drain_limit):
             structlog.get_logger().warning("front.drain_limit", connections=len(self._connections))
             for connection in list(self._connections):
                 connection.close()
@@ -166,34 +173,53 @@ class Worker:
         else:
             peer = Caller(_plain_address(address[0]), address[1], scheme)
         greeted = self._encrypt if scheme == "https" else self._greeted
-        if listen.proxy_protocol:
+        if not self._door.has_room(self._held, self._connections):
+            self._door.turn_away(sock, peer, "max_connections", plain=scheme == "http")
+        elif listen.proxy_protocol:
             self._preambles.begin(sock, peer, self.settings.front.header_timeout, greeted)
         else:
             greeted(sock, peer)
 
     def _encrypt(self, sock: socket.socket, caller: Caller) -> None:
         assert self._handshakes is not None, "an https:// address has [front.tls]"
+        if not self._door.admits(caller):
+            self._door.turn_away(sock, caller, "max_connections_per_client", plain=False)
+            return
         self._handshakes.begin(sock, caller, self.settings.front.header_timeout)
 
     def _greeted(self, sock: socket.socket, caller: Caller) -> None:
+        if not self._door.admits(caller):
+            self._door.turn_away(sock, caller, "max_connections_per_client", plain=True)
+            return
         self._connected(Stream(sock, self.deadlines), caller)
 
     def _connected(self, stream: Stream, caller: Caller) -> None:
         """It may be encrypted; from here on it is HTTP."""
-        self._connections.add(Connection(stream, caller, self))
+        self._hold(Connection(stream, caller, self))
+
+    def _hold(self, connection: Connection) -> None:
+        self._connections.add(connection)
+        self._door.came_in(connection.caller)
 
     def closed(self, connection: Connection) -> None:
-        self._connections.discard(connection)
+        if connection in self._connections:
+            self._connections.remove(connection)
+            self._door.went(connection.caller)
         self._look_whether_empty()
 
     @property
-    def _is_empty(self) -> bool:
-        handshakes = self._handshakes.under_way if self._handshakes is not None else ()
-        return not (self._connections or self._preambles.under_way or handshakes)
+    def _held(self) -> int:
+        """Connections of clients, at whatever stage."""
+        handshakes = len(self._handshakes.under_way) if self._handshakes is not None else 0
+        return len(self._connections) + len(self._preambles.under_way) + handshakes
 
     def _look_whether_empty(self) -> None:
-        if self.draining and self._is_empty:
+        if self.draining and not self._held:
             self._all_closed.set()
+
+    def _brings_many(self, caller: Caller) -> bool:
+        """Not one client's connections: a trusted proxy's, a Unix socket's, or those of whom a proxy does not name."""
+        return not caller.address or caller.nameless or self.trust.includes(caller)
 
     # ----------------------------------------------------------------------------------------------------------
     # TLS
@@ -222,7 +248,7 @@ class Worker:
     def _not_encrypted(self, stream: Stream, caller: Caller) -> None:
         """Plain HTTP came to an https:// address."""
         connection = Connection(stream, caller, self)
-        self._connections.add(connection)
+        self._hold(connection)
         connection.refuse(Failure(Cause.PLAIN_HTTP, Stage.HEAD, Side.CLIENT))
 
     # ----------------------------------------------------------------------------------------------------------
@@ -319,6 +345,11 @@ def main(arguments: list[str]) -> int:
     name = os.environ.get("SUPERVISOR_PROCESS_NAME", str(os.getpid()))
     access = AccessLog(int(descriptor)) if (descriptor := os.environ.get("PORTICO_ACCESS_FD")) else None
     bundle = _bundle(os.environ.pop("PORTICO_TLS_FD", ""))
+    raise_descriptor_limit()
+    if settings.front.max_connections > capacity():
+        structlog.get_logger().warning(
+            "front.few-descriptors", max_connections=settings.front.max_connections, suffice_for=capacity()
+        )
     try:
         worker = Worker(settings, run_directory, f"portico-front:{name}", access, event_log, bundle)
     except BadModule as problem:

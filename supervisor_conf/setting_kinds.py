@@ -213,6 +213,13 @@ def _workers(value: object, _: Place) -> int:
     return _within(whole(value), 1, 1024)
 
 
+def _max_connections(value: object, _: Place) -> int:
+    return 0 if value == "auto" else _within(whole(value), 1, 10**6)
+
+
+MAX_CONNECTIONS = Kind(
+    'integer or "auto"', 'a whole number from 1 to 1000000, or "auto"', "10000", _max_connections
+)
 WORKERS = Kind('integer or "auto"', 'a whole number from 1 to 1024, or "auto"', '"auto"', _workers)
 
 # ------------------------------------------------------------------------------------------------------------

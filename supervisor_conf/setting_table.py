@@ -127,6 +127,19 @@ FRONT = (
         "How long an idle connection is kept; 0 closes each after its answer.",
     ),
     Key(
+        "max_connections",
+        kinds.MAX_CONNECTIONS,
+        "auto",
+        "Connections of visitors that one worker holds; for one more an idle one is closed, else it gets 503. `auto` "
+        "is what the limit of open files suffices for.",
+    ),
+    Key(
+        "max_connections_per_client",
+        kinds.integer(0, 10**6, "100"),
+        0,
+        "Connections of one address (of IPv6, one /64) that one worker holds; one more gets 503. 0 is any number.",
+    ),
+    Key(
         "access_log",
         kinds.LOG,
         "logs/access.log",

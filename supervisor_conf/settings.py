@@ -46,6 +46,8 @@ class FrontSettings:
     max_header_bytes: int
     header_timeout: float
     keep_alive_timeout: float
+    max_connections: int  # 0: what the limit of open files suffices for
+    max_connections_per_client: int
     access_log: str
     quick_lane: bool
     forwarded_for_port: bool

@@ -10,6 +10,7 @@ FIELDS = ("tests/proxy/test_headers.py", "tests/proxy/test_corpus.py", "tests/pr
 TRUST = ("tests/properties/test_trusted_proxies.py",)
 PREAMBLE = ("tests/properties/test_proxy_protocol.py",)
 PACE = ("tests/properties/test_pace.py",)
+DOOR = ("tests/proxy/test_door.py",)
 BODY = ("tests/properties/test_chunked.py", "tests/properties/test_exchanges.py")
 PEER = ("tests/proxy/test_peer.py", "tests/properties/test_exchanges.py")
 RETRY = ("tests/properties/test_retries.py", "tests/properties/test_forwarding_in_any_order.py")
@@ -89,6 +90,14 @@ FAULTS = (
           "one visitor is taken for another one of the same proxy", TRUST),
     Fault("proxy/head.py", "crossing = partial(crossing_of_request, trusted=trusted)", "crossing = partial(crossing_of_request, trusted=True)",
           "an untrusted peer's X-Forwarded-Prefix crosses in the quick lane", TRUST),
+    # door.py
+    Fault("proxy/door.py", "        return held < self.limit or", "        return True or",
+          "connections until the descriptors are gone", DOOR),
+    Fault("proxy/door.py", "for connection in connections if connection.idle]", "for connection in connections]",
+          "a request is cut off to make room", DOOR),
+    Fault("proxy/door.py", "heapq.nsmallest(", "heapq.nlargest(", "who has just come is closed first", DOOR),
+    Fault("proxy/door.py", "            self._clients[client] -= 1", "            self._clients[client] -= 0",
+          "a client is shut out for ever", DOOR),
     # pace.py
     Fault("proxy/pace.py", "        if left <= 0:", "        if left <= -1e9:",
           "a byte now and then holds a thread of the app", PACE),
