@@ -256,3 +256,48 @@ def test_the_trailer_of_a_request_says_nothing_either(signed_run: PorticoRun) ->
     )
     assert raw.startswith(b"HTTP/1.1 200")
     assert b"eve" not in raw
+
+
+# ------------------------------------------------------------------------------------------------------------
+# What is wrong is said before it is met
+
+WRONG = {
+    "an MD5 hash": (
+        "ann:$apr1$abc$def\n",
+        "htpasswd, line 1: ann has an MD5 hash, which is guessed too quickly",
+    ),
+    "no hash at all": ("# people\nann:sesame\n", "htpasswd, line 2: ann has a password in plain text"),
+    "no file": (None, "htpasswd cannot be read: No such file or directory"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_check_says_what_is_wrong_with_the_file(folder: Path, case: str) -> None:
+    text, sentence = WRONG[case]
+    if text is not None:
+        (folder / "htpasswd").write_text(text)
+    run = PorticoRun(folder, front() + basic(folder / "htpasswd") + app("shop", "waitress-serve signed:wsgi"))
+    checked = run.command("check")
+    assert checked.status == 1
+    assert sentence in checked.said
+    assert "sesame" not in checked.said
+
+
+def test_a_reload_with_a_wrong_file_leaves_the_old_one_in_force(folder: Path) -> None:
+    file = htpasswd(folder)
+    config = front(workers=1) + basic(file) + app("shop", "waitress-serve signed:wsgi")
+    with PorticoRun(folder, config) as run:
+        assert run.get("/", authorization("ann")).status == 200
+        new = folder / "new"
+        new.write_text("ann:sesame\n")
+        new.rename(file)
+        done = run.app("reload")
+        assert done.status == 1
+        assert "htpasswd, line 1: ann has a password in plain text" in done.said
+        assert run.get("/", authorization("ann")).status == 200
+        file.unlink()
+        htpasswd(folder)
+        subprocess.run(["htpasswd", "-bB", str(file), "bob", "builder"], check=True, capture_output=True)
+        done = run.app("reload")
+        assert done.status == 0, done.said
+        assert run.get("/", authorization("bob", "builder")).json()["visitor"][0] == "bob"
