@@ -111,6 +111,7 @@ class Pipeline:
                 end(visit)
             except Failure:
                 continue
+        exchange.visit = None  # they hold each other, and with them a stream and all that encrypts it
 
     def close(self) -> None:
         for chain in (self._front, *self._apps.values()):

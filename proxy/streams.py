@@ -540,6 +540,8 @@ class Stream:
             self._write_watcher.close()
             self._write_watcher = None
         self.rouse()
+        if self._failure is not None:
+            self._failure.__traceback__ = None  # its frames hold us until cycles are looked for
         for parked in (self._reader, self._writer):
             if parked is not None:
                 self._hub.loop.run_callback(_wake, self, parked)

@@ -105,6 +105,13 @@ class TlsStream(Stream):
         """The same as `ssl.SSLSocket.getpeercert` decodes it."""
         return dict(self._tls.getpeercert() or {})
 
+    def release(self) -> None:
+        super().release()
+        # What holds us, and OpenSSL's memory with us, until cycles are looked for
+        self._recv = self._sock.recv
+        if self._broken is not None:
+            self._broken.__traceback__ = None
+
     def surrender(self) -> socket.socket:
         """The socket itself, for another stream; this one is over."""
         self.release()

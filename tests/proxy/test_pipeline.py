@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -93,6 +94,19 @@ def test_requests_pass_in_written_order_and_answers_in_the_opposite_one() -> Non
         "one finished",
         "two finished",
     ]
+
+
+def test_a_visit_that_is_over_is_freed_at_once() -> None:
+    """It and its exchange hold each other: a module must not make the collector's work of every request."""
+    with front_with(Told()) as front:
+        ask(front)
+        gc.collect()
+        gc.disable()
+        try:
+            assert status(ask(front)[1]) == 200
+            assert [one for one in gc.get_objects() if isinstance(one, Visit)] == []
+        finally:
+            gc.enable()
 
 
 def test_the_first_answer_ends_the_walk_and_the_app_hears_nothing() -> None:

@@ -3,10 +3,11 @@ not, and the wire cut anywhere."""
 
 from __future__ import annotations
 
+import gc
 import os
 import ssl
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import gevent
 import pytest
@@ -110,6 +111,36 @@ def test_a_slow_handshake_is_given_up(end: End) -> None:
     assert slow.outcome == []
     slow.loop.pass_time(3)
     assert [type(problem) for problem in slow.outcome] == [TimedOut]
+
+
+@pytest.fixture
+def no_collections() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collections")
+@pytest.mark.parametrize("how", ["never was a handshake", "ended without close_notify", "closed"])
+def test_what_is_over_is_freed_at_once(how: str) -> None:
+    """OpenSSL's memory for a connection is large, and unknown to Python's collector: a flood must not gather it."""
+    before = {id(one) for one in gc.get_objects() if type(one) is TlsStream}
+
+    def live() -> None:
+        end = End(shake=how != "never was a handshake")
+        if how == "never was a handshake":
+            end.raw.send(b"\x16\x03\x01\0\x10" + b"a" * 16)
+            end.loop.settle()
+            assert isinstance(end.outcome[0], ssl.SSLError)
+        elif how == "ended without close_notify":
+            end.raw.close()
+            end.spawn(end.stream.linger, 1.0)
+        end.stream.close()
+        end.loop.settle()
+
+    live()
+    assert [one for one in gc.get_objects() if type(one) is TlsStream and id(one) not in before] == []
 
 
 def test_a_handshake_may_be_hurried() -> None:
