@@ -17,6 +17,8 @@ from proxy.loopback import is_loopback, unpace
 FIRST_DESCRIPTOR = 3  # sd_listen_fds(3)
 #: Connections taken in one turn: few, so that the other workers get their share of a burst.
 ACCEPTS_A_TURN = 4
+#: How long who is ahead of another worker leaves a connection to that one.
+DEFERENCE = 0.003
 #: Out of descriptors or memory: accepting again at once would only spin.
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 EXHAUSTED_PAUSE = 0.25
@@ -38,9 +40,12 @@ def adopt(environ: dict[str, str]) -> list[socket.socket]:
 
 
 class Listener:
-    """Accepts on one socket until it is closed; `accepted(socket, address)` must not block."""
+    """Accepts on one socket until it is closed; `accepted(socket, address)` must not block. `is_ahead`: another worker
+    should have the next connection."""
 
-    def __init__(self, sock: socket.socket, accepted: Accepted) -> None:
+    def __init__(
+        self, sock: socket.socket, accepted: Accepted, is_ahead: Callable[[], bool] | None = None
+    ) -> None:
         if sock.family in (socket.AF_INET, socket.AF_INET6) and is_loopback(sock.getsockname()[0]):
             unpace(sock)
         self._socket = sock
@@ -48,10 +53,17 @@ class Listener:
         self._loop = get_hub().loop
         self._watcher = self._loop.io(sock.fileno(), 1)
         self._pause: Any = None
+        self._is_ahead = is_ahead
+        self._has_waited = False
         self._watcher.start(self._readable)
 
     def _readable(self) -> None:
         for _ in range(ACCEPTS_A_TURN):
+            if self._is_ahead is not None and not self._has_waited and self._is_ahead():
+                self._has_waited = True
+                self._rest(DEFERENCE)
+                return
+            self._has_waited = False
             try:
                 client, address = self._socket.accept()
             except BlockingIOError:
@@ -65,8 +77,11 @@ class Listener:
 
     def _exhausted(self, error: OSError) -> None:
         structlog.get_logger().warning("front.exhausted", error=str(error))
+        self._rest(EXHAUSTED_PAUSE)
+
+    def _rest(self, seconds: float) -> None:
         self._watcher.stop()
-        self._pause = self._loop.timer(EXHAUSTED_PAUSE)
+        self._pause = self._loop.timer(seconds)
         self._pause.start(self._resume)
 
     def _resume(self) -> None:

@@ -15,6 +15,7 @@ import sys
 from functools import partial
 from itertools import count
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import gevent
@@ -23,6 +24,7 @@ from gevent.event import Event
 
 from proxy.access import AccessLog
 from proxy.backend import Backend
+from proxy.balance import Balance, shared_balance
 from proxy.connection import DRAIN_PATIENCE, Connection
 from proxy.door import Door, capacity, raise_descriptor_limit
 from proxy.exchange import Exchange
@@ -60,6 +62,8 @@ REPORT_EVERY = 1.0
 #: cycle.
 COLLECT_AFTER = 20_000
 LINES_A_FRAME = 50
+#: In the run directory: what the workers tell each other.
+BALANCE = "front.balance"
 
 
 class Worker:
@@ -73,11 +77,13 @@ class Worker:
         access: AccessLog | None = None,
         event_log: int | None = None,
         bundle: Bundle | None = None,
+        balance: Balance | None = None,
     ) -> None:
         """`event_log`: the descriptor that structlog writes to, where it may be replaced. `bundle`: the certificates
         of [front.tls]."""
         self.settings = settings
         self._access = access
+        self._balance = balance
         self._event_log = event_log
         self.draining = False
         self.limits = Limits(max_head=settings.front.max_header_bytes)
@@ -133,8 +139,10 @@ class Worker:
         self.redirect = Redirect.of(
             self.settings.front, zip(self.settings.front.listen, sockets, strict=True)
         )
+        self._tell_balance()
+        is_ahead = self._balance.is_ahead if self._balance is not None else None
         self._listeners = [
-            Listener(sock, partial(self._accepted, listen))
+            Listener(sock, partial(self._accepted, listen), is_ahead)
             for sock, listen in zip(sockets, self.settings.front.listen, strict=True)
         ]
         structlog.get_logger().info("front.started", sockets=len(sockets))
@@ -149,6 +157,8 @@ class Worker:
 
     def _drain(self) -> None:
         self.draining = True
+        if self._balance is not None:
+            self._balance.leave()
         for listener in self._listeners:
             listener.close()
         for connection in list(self._connections):
@@ -179,6 +189,7 @@ class Worker:
             self._preambles.begin(sock, peer, self.settings.front.header_timeout, greeted)
         else:
             greeted(sock, peer)
+        self._tell_balance()
 
     def _encrypt(self, sock: socket.socket, caller: Caller) -> None:
         assert self._handshakes is not None, "an https:// address has [front.tls]"
@@ -201,10 +212,15 @@ class Worker:
         self._connections.add(connection)
         self._door.came_in(connection.caller)
 
+    def _tell_balance(self) -> None:
+        if self._balance is not None and not self.draining:
+            self._balance.tell(self._held)
+
     def closed(self, connection: Connection) -> None:
         if connection in self._connections:
             self._connections.remove(connection)
             self._door.went(connection.caller)
+        self._tell_balance()
         self._look_whether_empty()
 
     @property
@@ -310,6 +326,7 @@ class Worker:
                 self._access.flush()
             if self._handshakes is not None:
                 self._handshakes.failures.tell_rest(self.deadlines.now())
+            self._tell_balance()
             for desk in self.backend.desks.values():
                 if (counters := desk.counters()) is not None:
                     self._keeper.send(counters)
@@ -351,7 +368,8 @@ def main(arguments: list[str]) -> int:
             "front.few-descriptors", max_connections=settings.front.max_connections, suffice_for=capacity()
         )
     try:
-        worker = Worker(settings, run_directory, f"portico-front:{name}", access, event_log, bundle)
+        balance = _balance(name, settings)
+        worker = Worker(settings, run_directory, f"portico-front:{name}", access, event_log, bundle, balance)
     except BadModule as problem:
         structlog.get_logger().error("front.bad-module", problem=str(problem))
         sys.stderr.write(f"portico: {problem}\n")
@@ -365,6 +383,13 @@ def main(arguments: list[str]) -> int:
     gc.set_threshold(COLLECT_AFTER)
     worker.run(sockets)
     return 0
+
+
+def _balance(name: str, settings: Settings) -> Balance | None:
+    """In the run directory; None for a worker that has no number, or no others."""
+    if not name.isdigit():
+        return None
+    return shared_balance(BALANCE, int(name), settings.front.workers, monotonic)
 
 
 def _bundle(descriptor: str) -> Bundle | None:
