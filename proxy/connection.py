@@ -6,7 +6,6 @@ A connection that waits for its next request has no greenlet: its stream rests, 
 
 from __future__ import annotations
 
-import ipaddress
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,8 @@ from proxy.exchange import Exchange, too_large
 from proxy.failures import Cause, Failure, Side, Stage, malformed_request, proxy_status, reason_word
 from proxy.forward import forward
 from proxy.handlers import Ambiguous, MethodNotAllowed, NoApp
-from proxy.headers import Caller, Fields, is_relayed, request_id_of
+from proxy.headers import Caller, Fields, request_id_of
+from proxy.local_person import is_local_person
 from proxy.max_forwards import final_answer, hops_left, one_less
 from proxy.modules.answers import Answer
 from proxy.pages import PAGE_POLICY, render
@@ -347,10 +347,11 @@ class Connection:
             accept=request.accept if request else b"",
             request_id=request_id.decode("ascii"),
             app=desk.settings.name if desk else "",
-            # A visitor of a proxy on this machine is not on this machine.
-            loopback=self._visitor is not None
-            and is_loopback(self.caller.address)
-            and not (request and is_relayed(request.fields)),
+            loopback=request is not None
+            and failure.refusal is not None
+            and failure.refusal.report is not None
+            and self._visitor is not None
+            and is_local_person(self._stream.fileno(), self.caller, request, self._worker.owner),
             show_report=bool(desk and desk.settings.startup_error_page),
             link=desk.settings.startup_error_link if desk else "",
         )
@@ -364,11 +365,3 @@ def _reason_phrase(status: int) -> bytes:
         return HTTPStatus(status).phrase.encode("ascii")
     except ValueError:
         return b"Error"
-
-
-def is_loopback(address: str) -> bool:
-    """Whether the peer is on this machine; a Unix socket's peer is."""
-    try:
-        return ipaddress.ip_address(address.partition("%")[0]).is_loopback
-    except ValueError:
-        return True

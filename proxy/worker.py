@@ -86,6 +86,7 @@ class Worker:
         self._balance = balance
         self._event_log = event_log
         self.draining = False
+        self.owner = os.getuid()  # before the worker becomes another user
         self.limits = Limits(max_head=settings.front.max_header_bytes)
         self.trust = Trust(settings.front)
         self.quick = QuickReader(self.limits) if settings.front.quick_lane else None

@@ -11,6 +11,7 @@ TRUST = ("tests/properties/test_trusted_proxies.py",)
 PREAMBLE = ("tests/properties/test_proxy_protocol.py",)
 PACE = ("tests/properties/test_pace.py",)
 DOOR = ("tests/proxy/test_door.py",)
+LOCAL = ("tests/proxy/test_local_person.py",)
 BODY = ("tests/properties/test_chunked.py", "tests/properties/test_exchanges.py")
 PEER = ("tests/proxy/test_peer.py", "tests/properties/test_exchanges.py")
 RETRY = ("tests/properties/test_retries.py", "tests/properties/test_forwarding_in_any_order.py")
@@ -90,6 +91,13 @@ FAULTS = (
           "one visitor is taken for another one of the same proxy", TRUST),
     Fault("proxy/head.py", "crossing = partial(crossing_of_request, trusted=trusted)", "crossing = partial(crossing_of_request, trusted=True)",
           "an untrusted peer's X-Forwarded-Prefix crosses in the quick lane", TRUST),
+    # local_person.py
+    Fault("proxy/local_person.py", "    if peer.nameless or is_relayed(request.fields):", "    if peer.nameless:",
+          "an app's output is for the visitors of a proxy on this machine", LOCAL),
+    Fault("proxy/local_person.py", "is_loopback(peer.address) and names_this_machine(request.host)", "is_loopback(peer.address)",
+          "an app's output is for a page that a browser has open", LOCAL),
+    Fault("proxy/local_person.py", "return uid is not None and uid in (0, owner)", "return True",
+          "an app's output is for the visitors of a proxy that adds no field", LOCAL),
     # door.py
     Fault("proxy/door.py", "        return held < self.limit or", "        return True or",
           "connections until the descriptors are gone", DOOR),

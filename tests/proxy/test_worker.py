@@ -571,9 +571,17 @@ def test_an_apps_output_is_not_for_the_visitors_of_a_proxy_on_this_machine(worke
     report = Report("shop", 1, 0, "It exited.", "listening", last_lines="s3cret output")
     refusal = Refusal(502, "start-failed", "The app could not be started.", report=report)
     shown = {}
-    for field in (b"X-A: 1", b"X-Forwarded-For: 192.0.2.7", b"x_real_ip: 192.0.2.7", b"Via: 1.1 nginx"):
+    for field in (
+        b"Host: 127.0.0.1",
+        b"Host: LocalHost.:8080",
+        b"Host: shop.example",
+        b"Host: a\r\nX-A: 1",
+        b"Host: localhost\r\nX-Forwarded-For: 192.0.2.7",
+        b"Host: localhost\r\nx_real_ip: 192.0.2.7",
+        b"Host: localhost\r\nVia: 1.1 nginx",
+    ):
         with worker.connect() as visitor:
-            visitor.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nAccept: text/html\r\n%b\r\n\r\n" % field)
+            visitor.sendall(b"GET / HTTP/1.1\r\nAccept: text/html\r\n%b\r\n\r\n" % field)
             worker.hear_a(Need)
             while worker.hear_a(Counters).waiting != 1:
                 pass
@@ -581,7 +589,7 @@ def test_an_apps_output_is_not_for_the_visitors_of_a_proxy_on_this_machine(worke
             head, body = read_response(visitor)
             assert status(head) == 502
             shown[field] = b"s3cret output" in body
-    assert list(shown.values()) == [True, False, False, False]
+    assert list(shown.values()) == [True, True, False, False, False, False, False]
 
 
 def test_a_refusal_answers_at_once_until_it_is_lifted(worker: WorkerProcess) -> None:
