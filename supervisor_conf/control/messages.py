@@ -323,6 +323,7 @@ class Spawned:
     handed: bool = False  # `socket` was bound by the plugin and given to the process (`transport = "fd"`)
     path: str = "/"  # of the app when it was started
     user: str = ""  # whom it runs as; "": as supervisord does
+    cgroup: str = ""  # the folder of its cgroup, "" if it has none of its own
 
     def __repr__(self) -> str:
         where = self.socket or f"port={self.port}"

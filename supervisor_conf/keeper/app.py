@@ -13,11 +13,13 @@ from typing import Any, Final, Protocol
 
 import gevent
 
+from supervisor_conf import cgroups
 from supervisor_conf.control import messages
 from supervisor_conf.control.messages import AppRoutes, Report, Spawned
 from supervisor_conf.keeper import launching, probes, processes, words
 from supervisor_conf.keeper.asking import Asking, NoAnswer
 from supervisor_conf.keeper.care import Care
+from supervisor_conf.keeper.dissolving import Dissolving
 from supervisor_conf.keeper.oom import OomCounter
 from supervisor_conf.keeper.opening import NotASocket, open_to_workers
 from supervisor_conf.keeper.probes import Verdict
@@ -57,6 +59,7 @@ class House(Protocol):
     """What an app needs of the keeper around it. Askers are the numbers of peers."""
 
     oom: OomCounter
+    dissolving: Dissolving
 
     def tell_plugin(self, message: object) -> None: ...
     def publish(self, routes: AppRoutes) -> None: ...
@@ -178,7 +181,7 @@ class KeptApp:
 
     def _know(self, generation: Spawned) -> None:
         self.generations[generation.generation] = generation
-        remains = f"{generation.pid} {generation.nonce}"
+        remains = f"{generation.pid} {generation.nonce} {generation.cgroup}"
         self._house.tell_plugin(messages.Keep(remains_key(generation.app, generation.generation), remains))
 
     def sweep_remains(self, kept: dict[str, str]) -> None:
@@ -189,8 +192,9 @@ class KeptApp:
                 key.startswith(REMAINS) and app == self.settings.name and int(number) not in self.generations
             )
             if ended:
-                pid, nonce = text.split()
-                killed = processes.sweep(int(pid), nonce)
+                pid, nonce, cgroup = text.split(" ", 2)
+                killed = processes.sweep(int(pid), nonce, cgroup)
+                self._house.dissolving.add(cgroup)
                 self._log.info("app.swept", generation=int(number), killed=killed)
                 self._house.tell_plugin(messages.Keep(key, ""))
 
@@ -201,9 +205,9 @@ class KeptApp:
         row = self.law.row(message.generation)
         starting = row is not None and row.state is State.STARTING and not row.was_ready
         killed = os.WIFSIGNALED(message.status) and os.WTERMSIG(message.status) == signal.SIGKILL
-        short = (
-            self._house.oom.grew()
-        )  # looked at every time, so that an older kill is not taken for this one
+        # Looked at every time, so that an older kill is not taken for this one.
+        grew, counted = self._house.oom.grew(), cgroups.oom_kills(generation.cgroup)
+        short = grew if counted is None else counted > 0
         self._told = Told(message.generation, message.first_output, killed and short)
         left_behind = processes.members(generation.pid, generation.nonce, gone=True) if starting else ()
         self.handle(
@@ -332,7 +336,8 @@ class KeptApp:
         )
 
     def _sweep(self, generation: Spawned) -> None:
-        killed = processes.sweep(generation.pid, generation.nonce)
+        killed = processes.sweep(generation.pid, generation.nonce, generation.cgroup)
+        self._house.dissolving.add(generation.cgroup)
         if killed:
             self._log.info("app.swept", generation=generation.generation, killed=killed)
         self._house.tell_plugin(messages.Keep(remains_key(self.settings.name, generation.generation), ""))

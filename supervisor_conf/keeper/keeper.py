@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import gevent
 
+from supervisor_conf import cgroups
 from supervisor_conf.control import messages
 from supervisor_conf.control.messages import AppRoutes, GiveUp, Refusal, Spawned
 from supervisor_conf.control.server import ControlServer, Peer
@@ -23,6 +24,7 @@ from supervisor_conf.keeper.app import KeptApp
 from supervisor_conf.keeper.care import ROUND
 from supervisor_conf.keeper.certificates import Certificates
 from supervisor_conf.keeper.credential_caches import CredentialCaches
+from supervisor_conf.keeper.dissolving import Dissolving
 from supervisor_conf.keeper.link import PluginLink
 from supervisor_conf.keeper.logs import Logs
 from supervisor_conf.keeper.offline import FILE, Offline
@@ -56,6 +58,7 @@ class Keeper:
         `event_log`: the descriptor under `log`."""
         front = settings.front
         self.oom = OomCounter()
+        self.dissolving = Dissolving()
         self.apps = {app.name: KeptApp(app, front.drain_limit, self, log) for app in settings.apps}
         self._leaving: set[str] = set()
         self._link = link
@@ -91,6 +94,7 @@ class Keeper:
             self._credentials.clear()
             self._server.close()
             self._link.flush()
+            self.dissolving.finish()
         return 0
 
     # ---------------------------------------------------------------------------------------------------
@@ -272,7 +276,8 @@ class Keeper:
         self._log.error("keeper.last-will")
         left: list[Spawned] = [one for app in self.apps.values() for one in app.generations.values()]
         for generation in left:
-            killed = processes.sweep(generation.pid, generation.nonce)
+            killed = processes.sweep(generation.pid, generation.nonce, generation.cgroup)
+            cgroups.clear(generation.cgroup)
             self._log.info("app.swept", app=generation.app, generation=generation.generation, killed=killed)
 
     # ---------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from supervisor_conf import nonces
+from supervisor_conf import cgroups, nonces
 
 _PASSES: Final = 20
 """A sweep looks again until nothing is left: who forks faster than 20 looks at /proc is left to the next sweep."""
@@ -87,9 +87,10 @@ def members(pid: int, nonce: str, *, gone: bool = False) -> set[int]:
     return related | {one for one in others if carries(one, nonce)}
 
 
-def sweep(pid: int, nonce: str) -> int:
-    """SIGKILL for every member, until there is none. Returns how many were met."""
-    met: set[int] = set()
+def sweep(pid: int, nonce: str, cgroup: str = "") -> int:
+    """SIGKILL for every member, until there is none; first for all in its cgroup. Returns how many were met."""
+    met = cgroups.members(cgroup) if cgroup else set()
+    cgroups.kill(cgroup)
     for _ in range(_PASSES):
         found = members(pid, nonce, gone=True) - {os.getpid(), os.getppid()}
         if not found - met:
@@ -104,6 +105,9 @@ def sweep_run(ending: str) -> int:
     none. Returns how many were met. Whoever has started us is spared."""
     spared = ancestors(os.getpid())
     met: set[int] = set()
+    for cgroup in cgroups.find_home().left(ending):
+        met |= cgroups.members(cgroup)
+        cgroups.clear(cgroup)
     for _ in range(_PASSES):
         found = {pid for pid in snapshot() if nonces.of_process(pid).endswith(ending)} - spared
         if not found - met:

@@ -18,7 +18,7 @@ from typing import Any, Final
 from supervisor.states import STOPPED_STATES, ProcessStates, SupervisorStates
 from supervisor.xmlrpc import Faults, RPCError
 
-from supervisor_conf import launch, nonces, run_directory
+from supervisor_conf import cgroups, launch, nonces, run_directory
 from supervisor_conf.control import messages
 from supervisor_conf.plugin import app_sockets, sockets
 from supervisor_conf.plugin.context import Context
@@ -176,9 +176,14 @@ class ManagedApp(ManagedProcess):
     def secret(self) -> str:
         return "" if self._minted is None else self._minted.token
 
+    @property
+    def cgroup(self) -> str:
+        return "" if self._minted is None else self._minted.cgroup
+
     def _mint(self) -> messages.Spawned:
         memory = self.context.memory
         name = self.app.name
+        nonce = nonces.mint(self.context.settings.front.run_directory)
         generation = memory.next_generation(name)
         by_port = self.app.transport == "port"
         return messages.Spawned(
@@ -191,13 +196,14 @@ class ManagedApp(ManagedProcess):
             port=self._fresh_port() if by_port else 0,
             socket="" if by_port else self._fresh_socket(generation),
             token=secrets.token_hex(32),
-            nonce=nonces.mint(self.context.settings.front.run_directory),
+            nonce=nonce,
             log="",
             at=time.time(),
             asked=self._asked,
             handed=self.app.transport == "fd",
             path=self.app.path,
             user=self.app.user,
+            cgroup=self.context.cgroups.make(nonce),
         )
 
     def _fresh_port(self) -> int:
@@ -237,6 +243,7 @@ class ManagedApp(ManagedProcess):
     def not_started(self, sentence: str) -> None:
         if self._minted is not None and self._minted.pid == 0:
             _remove_socket(self._minted)
+            cgroups.remove(self._minted.cgroup)
         self.context.log.warning("app.not-spawned", app=self.app.name, slot=self.slot, why=sentence)
         if self._asked or self.context.options.mood < SupervisorStates.RUNNING or self.process.pid:
             self.context.send(messages.SpawnFailed(app=self.app.name, slot=self.slot, sentence=sentence))

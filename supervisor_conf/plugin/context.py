@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from supervisor_conf.cgroups import Home
 from supervisor_conf.plugin.certificates import HeldCertificates
 from supervisor_conf.plugin.exits import Waker
 from supervisor_conf.plugin.guard import Guard
@@ -30,6 +31,7 @@ class Context:
     waker: Waker
     terminal: Terminal | None
     shim: Path | None
+    cgroups: Home
     restarts: Restarts
     certificates: HeldCertificates
     send: Callable[[object], None]  # to the keeper; forgotten when there is none: the next one gets Memory

@@ -7,6 +7,7 @@ handler of a process's stdout logger: `supervisorctl clear` and log reopening ar
 from __future__ import annotations
 
 import json
+import select
 from collections import deque
 from typing import Any, Final, Protocol
 
@@ -69,6 +70,27 @@ class Output:
         while len(json.dumps(text, ensure_ascii=False).encode("utf-8", "surrogatepass")) > _JSON_ROOM:
             text = text[len(text) // 4 + 1 :]
         return text
+
+
+def beware_of_empty_pipes(dispatcher: Any) -> None:
+    """supervisord's dispatcher takes a read that finds nothing (EAGAIN) for the end of the output and never looks
+    again: the app would stand still when its pipe is full. Reads that were announced find nothing when an answer to
+    the keeper, in the same turn, has read before. A pipe without writers is readable (poll(2), POLLHUP).
+    """
+    stock = dispatcher.handle_read_event
+
+    def handle_read_event() -> None:
+        if is_readable(dispatcher.fd):
+            stock()
+
+    dispatcher.handle_read_event = handle_read_event
+
+
+def is_readable(fd: int) -> bool:
+    """Now: there are bytes, or the end."""
+    waiting = select.poll()
+    waiting.register(fd, select.POLLIN)
+    return bool(waiting.poll(0))
 
 
 class OutputHandler:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from backend_shim import autoload
-from supervisor_conf import eventlog, logfiles, run_directory
+from supervisor_conf import cgroups, eventlog, logfiles, run_directory
 from supervisor_conf.conffile import render_supervisorctl_conf
 from supervisor_conf.plugin import guard, memory, sockets
 from supervisor_conf.plugin.certificates import HeldCertificates
@@ -113,9 +113,11 @@ def _plugin(supervisord: Any, config: str = "", **unknown: str) -> Plugin:
         terminal=prepared.terminal,
         shim=prepared.shim,
         certificates=HeldCertificates(log),
+        cgroups=cgroups.find_home(),
         restarts=Restarts(options, lambda managed: plugin.tell_failure(managed)),
         send=lambda message: plugin.send(message),
     )
+    log.info("cgroups.home", folder=str(context.cgroups.folder or ""), why=context.cgroups.why)
     plugin = Plugin(context, prepared.source, foreign=_prepared is None)
     return plugin
 

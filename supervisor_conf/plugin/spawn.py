@@ -19,7 +19,6 @@ from __future__ import annotations
 import copy
 import ctypes
 import os
-import select
 import signal
 import time
 from collections.abc import Iterator
@@ -29,9 +28,10 @@ from typing import Any, Final
 from supervisor.loggers import Logger
 from supervisor.states import ProcessStates
 
+from supervisor_conf import cgroups
 from supervisor_conf.plugin.context import Context
 from supervisor_conf.plugin.descriptors import lay_out
-from supervisor_conf.plugin.output import Output, OutputHandler
+from supervisor_conf.plugin.output import Output, OutputHandler, beware_of_empty_pipes, is_readable
 
 _PR_SET_PDEATHSIG: Final = 1
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
@@ -85,6 +85,11 @@ class ManagedProcess:
 
     # ----------------------------------------------------------------------------------------------------------
     # What subclasses say
+
+    @property
+    def cgroup(self) -> str:
+        """The folder of the cgroup that the next start is to be in; "": the one that supervisord is in."""
+        return ""
 
     def prepare(self) -> tuple[int, ...]:
         """Make ready for one start; the descriptors that the child shall find at 3, 4, …; closed by `spawn`."""
@@ -160,6 +165,7 @@ class ManagedProcess:
         for dispatcher in self.process.dispatchers.values():
             if getattr(dispatcher, "channel", "") != "stdout":
                 continue
+            beware_of_empty_pipes(dispatcher)
             if dispatcher.normallog is None:
                 dispatcher.normallog = Logger(handlers=[])
                 dispatcher.childlog = dispatcher.normallog
@@ -168,15 +174,14 @@ class ManagedProcess:
     def read_waiting_output(self) -> None:
         """What stands in the pipe now. Subprocess.drain would take an empty pipe for a closed one."""
         for fd, dispatcher in list(self.process.dispatchers.items()):
-            waiting = select.poll()
-            waiting.register(fd, select.POLLIN)
-            if dispatcher.readable() and waiting.poll(0):
+            if dispatcher.readable() and is_readable(fd):
                 dispatcher.handle_read_event()
 
     # ----------------------------------------------------------------------------------------------------------
     # In the child, between fork and exec
 
     def _prepare_child_fds(self) -> None:
+        cgroups.enter(self.cgroup)
         pipes = self.process.pipes
         os.dup2(pipes["child_stdin"], 0)
         os.dup2(pipes["child_stdout"], 1)

@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from supervisor_conf import nonces
+from supervisor_conf.cgroups import clear, find_home
 from tests.kit import procfs
 from tests.kit.client import Headers, Response, free_port, get
 from tests.kit.until import wait_until
@@ -292,8 +294,14 @@ class PorticoRun:
         assert not survivors, "still running: " + "; ".join(survivors)
         assert not self.sockets(), f"socket files left: {self.sockets()}"
 
+    def cgroups(self) -> list[str]:
+        """Those of generations that are still there."""
+        return find_home().left(nonces.ending(self.run_directory))
+
     def kill_everything(self) -> None:
         """The test's own last will, whatever happened."""
+        for cgroup in self.cgroups():
+            clear(cgroup)
         deadline = time.monotonic() + 10
         while survivors := self.survivors():
             for process in survivors:

@@ -6,6 +6,9 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
+from supervisor_conf.cgroups import find_home
 from tests.kit import procfs
 from tests.kit.configs import app, front
 from tests.kit.run import Person, PorticoRun
@@ -76,6 +79,55 @@ def test_after_supervisord_and_keeper_were_killed_together_the_next_run_sweeps(
             assert gone(children)
             assert "processes of an earlier run" in again.output
             assert again.get("/").status == 200
+
+
+@pytest.mark.parametrize("killed", ["app", "supervisord", "supervisord and keeper"])
+def test_who_has_left_everything_but_its_cgroup(folder: Path, killed: str) -> None:
+    """Where generations have cgroups, it goes with the others. Where they have none, it is beyond reach, and the test
+    says so by ending it itself."""
+    config = front() + app(command=f"{ESCAPEES} vanish")
+    with PorticoRun(writable(folder), config) as run:
+        children = started(run, folder)
+        vanished = int(wait_until(lambda: list((folder / "apps").glob("vanished.*")), "it")[0].suffix[1:])
+        try:
+            shop, keeper = run.pid_of("shop"), run.keeper()
+            has_cgroups = find_home().folder is not None
+            assert bool(run.cgroups()) == has_cgroups
+            if killed == "app":
+                procfs.kill(shop)
+            else:
+                if "keeper" in killed:
+                    os.kill(keeper, signal.SIGSTOP)
+                procfs.kill(run.pid)
+                if "keeper" in killed:
+                    procfs.kill(keeper)
+                run.wait_for_exit()
+            if "keeper" in killed:
+                with PorticoRun(folder, arguments=["run"]) as again:
+                    assert "processes of an earlier run" in again.output
+                    assert procfs.alive(vanished) is not has_cgroups
+                    assert again.cgroups() == []
+            else:
+                wait_until(lambda: gone(children), "the end of the others")
+            if has_cgroups:
+                wait_until(lambda: not procfs.alive(vanished), "its end")
+            if killed == "supervisord":
+                wait_until(lambda: run.cgroups() == [] and not run.survivors(), "the end of everything")
+            for path in run.sockets() if killed != "app" else ():
+                path.unlink()
+        finally:
+            if procfs.alive(vanished):
+                procfs.kill(vanished)
+
+
+def test_a_clean_end_leaves_no_cgroup(folder: Path) -> None:
+    with PorticoRun(writable(folder), front() + app(command=ESCAPEES)) as run:
+        started(run, folder)
+        assert run.app("recycle", "shop").status == 0
+        wait_until(lambda: len(run.cgroups()) <= 1, "the end of the first one's")
+        os.kill(run.pid, signal.SIGTERM)
+        assert run.wait_for_exit() == 0
+        assert run.cgroups() == []
 
 
 def test_a_command_in_the_background_is_told_to_stay_in_the_foreground(folder: Path) -> None:

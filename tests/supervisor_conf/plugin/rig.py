@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from supervisor.xmlrpc import SupervisorTransport
 
-from supervisor_conf import launch
+from supervisor_conf import cgroups, launch, nonces
 from supervisor_conf.control import messages
 from supervisor_conf.control.codec import Decoder, encode
 from supervisor_conf.settings import Settings, settings_for_command, to_json
@@ -177,6 +177,8 @@ class Rig:
             for pid in children:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(pid, signal.SIGKILL)
+        for cgroup in cgroups.find_home().left(nonces.ending(self.run)):
+            cgroups.clear(cgroup)  # the keeper's work, who is the test here
 
     def story(self) -> str:
         names = ("terminal", "supervisord.log", "portico.log", "portico-keeper.log", "portico-front.log")

@@ -8,18 +8,23 @@ import os
 import pty
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from supervisor.dispatchers import POutputDispatcher
+from supervisor.loggers import Logger
 from supervisor.medusa import asyncore_25 as asyncore
+from supervisor.options import ServerOptions
 
 from supervisor_conf.control import messages
 from supervisor_conf.control.codec import encode
 from supervisor_conf.plugin import terminal
 from supervisor_conf.plugin.link import UNSENT
 from supervisor_conf.plugin.memory import KEPT_LIMIT, PluginMemory
-from supervisor_conf.plugin.output import REMEMBERED, Output
+from supervisor_conf.plugin.output import REMEMBERED, Output, OutputHandler, beware_of_empty_pipes
 from supervisor_conf.plugin.redaction import MASK
 from supervisor_conf.plugin.terminal import Terminal
 
@@ -33,6 +38,61 @@ def test_the_newest_bytes_are_remembered(chunks: list[bytes]) -> None:
     assert len(output.text().encode("utf-8", "surrogatepass")) <= 3 * REMEMBERED
     expected = written[-REMEMBERED:].decode("utf-8", "replace")
     assert expected.endswith(output.text())
+
+
+class Pipe:
+    """The read end of an app's pipe with supervisord's own dispatcher on it."""
+
+    def __init__(self) -> None:
+        self.end, self.write_end = os.pipe()
+        os.set_blocking(self.end, False)
+        self.output = Output(0.0)
+        process: Any = SimpleNamespace(config=SimpleNamespace(options=_Options(), name="shop"))
+        self.dispatcher = POutputDispatcher.__new__(POutputDispatcher)
+        self.dispatcher.__dict__.update(
+            process=process,
+            fd=self.end,
+            channel="stdout",
+            closed=False,
+            output_buffer=b"",
+            capturelog=None,
+            log_to_mainlog=False,
+            stdout_events_enabled=False,
+            childlog=Logger(handlers=[OutputHandler(self.output, lambda: 1.0)]),
+        )
+
+
+class _Options:
+    """As much of supervisord's ServerOptions as its dispatcher asks for."""
+
+    strip_ansi = False
+    logger = Logger(handlers=[])
+    readfd = ServerOptions.readfd
+
+
+def test_a_read_that_finds_nothing_is_not_the_end_of_the_output() -> None:
+    pipe = Pipe()
+    beware_of_empty_pipes(pipe.dispatcher)
+    os.write(pipe.write_end, b"first ")
+    for _ in range(3):  # of one turn of supervisord's: once for the keeper, once because it was announced
+        pipe.dispatcher.handle_read_event()
+    assert not pipe.dispatcher.closed
+    os.write(pipe.write_end, b"second")
+    pipe.dispatcher.handle_read_event()
+    assert pipe.output.text() == "first second"
+    os.close(pipe.write_end)
+    pipe.dispatcher.handle_read_event()
+    assert pipe.dispatcher.closed
+    os.close(pipe.end)
+
+
+def test_supervisord_alone_takes_it_for_the_end() -> None:
+    """Why there is something to beware of: fails when supervisord does better."""
+    pipe = Pipe()
+    pipe.dispatcher.handle_read_event()
+    assert pipe.dispatcher.closed
+    for end in (pipe.end, pipe.write_end):
+        os.close(end)
 
 
 @given(st.binary(max_size=3), st.integers(1, 20000))

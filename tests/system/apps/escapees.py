@@ -15,6 +15,21 @@ def linger(note):
     time.sleep(3600)
 
 
+def vanish():
+    """Out of group, session, family and environment: only a cgroup still holds it."""
+    if os.fork():
+        return
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in range(3):
+        os.dup2(null, fd)
+    with open(f"vanished.{os.getpid()}", "w"):
+        pass
+    os.execve(sys.executable, [sys.executable, "-c", "import time; time.sleep(3600)"], {})
+
+
 def start(note, *, session=False, twice=False):
     if os.fork():
         return
@@ -32,4 +47,6 @@ if __name__ == "__main__":
     start("plain")
     start("session", session=True)
     start("daemon", session=True, twice=True)
+    if "vanish" in sys.argv:
+        vanish()
     os.execv(sys.executable, [sys.executable, "one_piece.py"])
