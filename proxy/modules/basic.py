@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 from gevent.event import AsyncResult
 from gevent.lock import BoundedSemaphore
 
+from proxy.editable import Edit
 from proxy.identity import Identity
 from proxy.modules import Context, Module, Refuse, ResponseHead, Visit
 from proxy.modules.htpasswd import Htpasswd
@@ -21,6 +22,9 @@ MOST_AT_ONCE: Final = 64
 """Passwords that are checked or wait for it, of all visitors of one worker."""
 LONGEST: Final = 1024
 """Characters of name and password together: a hash of more is work for nothing."""
+
+
+_WITHOUT_PASSWORD: Final = Edit.of(removes=["Authorization"])
 
 
 class Source(Protocol):
@@ -87,7 +91,7 @@ class Basic(Module):
             return refusal
         visit.authenticate(Identity(user, "Basic"))
         if not self._passes:
-            visit.remove_field("Authorization")
+            visit.edit(_WITHOUT_PASSWORD)
         return None
 
     def response(self, visit: Visit, head: ResponseHead) -> None:
