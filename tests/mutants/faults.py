@@ -23,6 +23,17 @@ DUPLEX = (
 TUNNEL = ("tests/properties/test_tunnels.py",)
 STREAMS = ("tests/proxy/test_streams.py",)
 BACKEND = ("tests/proxy/test_backend.py", "tests/properties/test_retries.py")
+IDENTITY = (
+    "tests/backend_shim/test_identity.py",
+    "tests/proxy/test_identity.py",
+    "tests/properties/test_identity.py",
+)
+PASSWORDS = (
+    "tests/proxy/test_sign_ins.py",
+    "tests/proxy/test_password_hashes.py",
+    "tests/proxy/test_basic.py",
+)
+CERTIFICATES = ("tests/proxy/test_client_certificate.py",)
 MODULES = ("tests/proxy/test_pipeline.py", "tests/properties/test_editable_heads.py")
 
 
@@ -260,4 +271,43 @@ FAULTS = (
     Fault("proxy/held_body.py", "    request.framing, request.length = Framing.LENGTH, len(data)", "    pass",
           "a body that was read goes on in a framing that it no longer has", MODULES),
     Fault("proxy/held_body.py", "            if len(held) > limit:", "            if False:", "a module holds a body without end", MODULES),
+    # identity
+    Fault("backend_shim/identity.py", "    if not hmac.compare_digest(signature, encoded(hmac.digest(key, content, \"sha256\"))):", "    if not signature:",
+          "anybody signs an identity", IDENTITY),
+    Fault("backend_shim/identity.py", "        if [said[\"id\"].encode(\"ascii\")] != list(request_ids):", "        if said[\"id\"].encode(\"ascii\") not in request_ids and False:",
+          "an identity is replayed to another request", IDENTITY),
+    Fault("backend_shim/identity.py", "        if said[\"until\"] < time.time():", "        if said[\"until\"] < 0:",
+          "an identity is replayed later", IDENTITY),
+    Fault("backend_shim/identity.py", "    if len(fields) > 1:", "    if len(fields) > 2:",
+          "the first of two identities counts", IDENTITY),
+    Fault("backend_shim/wsgi.py", "        if name == USER_HEADER:\n            del environ[key]", "        if name == USER_HEADER:\n            pass",
+          "a Remote-User from elsewhere survives (WSGI)", IDENTITY),
+    Fault("backend_shim/wsgi.py", "    for key in (\"REMOTE_USER\", \"AUTH_TYPE\", CREDENTIAL_CACHE):", "    for key in (\"AUTH_TYPE\", CREDENTIAL_CACHE):",
+          "REMOTE_USER of the process survives", IDENTITY),
+    Fault("backend_shim/asgi.py", "        if known == USER_HEADER:\n            continue", "        if known == USER_HEADER:\n            pass",
+          "a Remote-User from elsewhere survives (ASGI)", IDENTITY),
+    Fault("backend_shim/pairing.py", "        return digest(self._token, label, \"sha256\")", "        return digest(b\"\", label, \"sha256\")",
+          "the key is not of this generation", IDENTITY),
+    Fault("proxy/headers.py", "    **dict.fromkeys(_OF_VISITORS, _Act.DROP),\n", "",
+          "a client says who it is in Remote-User", IDENTITY),
+    Fault("proxy/exchange.py", "        if self.identity is None:\n            return b\"\"", "        if self.identity is None or not self.quick:\n            return b\"\"",
+          "the slow lane forgets who asks", IDENTITY),
+    Fault("proxy/modules/basic.py", "        return right and known", "        return right",
+          "a name that does not exist signs in with somebody's password", PASSWORDS),
+    Fault("proxy/modules/basic.py", "        return self._file.hash_to_check(user)[0].encode(\"ascii\")", "        return b\"\"",
+          "a password that was changed still counts", PASSWORDS),
+    Fault("proxy/modules/basic.py", "            self._guesses.succeeded(client)\n", "",
+          "a sign-in does not make up for failures", PASSWORDS),
+    Fault("proxy/modules/basic.py", "            visit.edit(_WITHOUT_PASSWORD)", "            pass",
+          "the app sees the password", PASSWORDS),
+    Fault("proxy/modules/sign_ins.py", "        return self._until.get(digest, now) > now", "        return digest in self._until",
+          "a sign-in is known for ever", PASSWORDS),
+    Fault("proxy/modules/htpasswd.py", "        if seen == self._stamp or seen != before or seen == self._refused:", "        if seen == self._stamp or seen == self._refused:",
+          "half a file is taken for the whole", PASSWORDS),
+    Fault("proxy/modules/password_hashes.py", "    if b\"\\0\" in password:\n        return False\n", "",
+          "a password ends at NUL", PASSWORDS),
+    Fault("proxy/modules/client_certificate.py", "        raw = b\"\" if visit.exchange.trusted else visit", "        raw = visit",
+          "a proxy's certificate is its visitors'", CERTIFICATES),
+    Fault("proxy/modules/client_certificate.py", "            if self._issuers and certificate.issuer not in self._issuers:", "            if False:",
+          "any authority names our users", CERTIFICATES),
 )  # fmt: skip
