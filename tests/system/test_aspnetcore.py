@@ -6,17 +6,21 @@ shutdown message is what these tests see; `tests/kit/aspnetcore.py` says where t
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import signal
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.kit import procfs
+from tests.kit.certificates import Authority, Pair
 from tests.kit.client import Headers, Response, Visitor, free_port
 from tests.kit.configs import app, front
 from tests.kit.run import PorticoRun
@@ -37,11 +41,40 @@ def published(folder: Path, program: Path) -> Path:
     return target
 
 
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """The `https://` address, and a visitor who has a certificate."""
+
+    url: str
+    authority: Authority
+    server: Pair
+    ann: Pair
+
+    def told(self, target: str, certificate: Pair | None = None, headers: Headers | None = None) -> Any:
+        context = self.authority.context()
+        if certificate is not None:
+            context.load_cert_chain(certificate.certificate, certificate.key)
+        with Visitor(self.url, tls=context) as visitor:
+            return visitor.get(target, headers).json()
+
+
 @pytest.fixture(scope="module")
-def run(module_folder: Path, aspnetcore_app: Path) -> Iterator[PorticoRun]:
+def tls(module_folder: Path) -> Tls:
+    folder = module_folder / "certificates"
+    folder.mkdir(mode=0o700)
+    authority = Authority(folder)
+    server, ann = authority.issue("127.0.0.1", file="server"), authority.issue("ann@example.org", file="ann")
+    return Tls(f"https://127.0.0.1:{free_port()}", authority, server, ann)
+
+
+@pytest.fixture(scope="module")
+def run(module_folder: Path, aspnetcore_app: Path, tls: Tls) -> Iterator[PorticoRun]:
     published(module_folder, aspnetcore_app)
     elsewhere = f"http://127.0.0.1:{free_port()}"
-    config = front(drain_limit=5, max_request_body="64MiB", trusted_proxies=[])
+    listen = ["http://127.0.0.1:@PORT@", tls.url]
+    config = front(listen=listen, drain_limit=5, max_request_body="64MiB")
+    config += f"[front.tls]\n{tls.server.toml}\n"
+    config += f'client_certificate = "optional"\nclient_ca = "{tls.authority.file}"\n\n'
     config += app("root", "./Shop")
     config += app("base", "./Shop", path="/pathBase")
     config += app("unix", "./Shop", path="/unix", transport="unix")
@@ -92,7 +125,7 @@ class Straight:
 
 
 @at_each_base
-def test_the_environment_is_what_ancm_gives(run: PorticoRun, base: str) -> None:
+def test_the_environment_is_what_ancm_gives(run: PorticoRun, tls: Tls, base: str) -> None:
     pid = told(run, base)["pid"]
     environment = procfs.environ(pid)
     ours = {name: value for name, value in environment.items() if name.startswith(("ASPNETCORE_", "HTTP_PL"))}
@@ -102,6 +135,7 @@ def test_the_environment_is_what_ancm_gives(run: PorticoRun, base: str) -> None:
         "ASPNETCORE_PORT": port,
         "ASPNETCORE_APPL_PATH": base,
         "ASPNETCORE_URLS": f"http://127.0.0.1:{port}",
+        "ASPNETCORE_ANCM_HTTPS_PORT": tls.url.rpartition(":")[2],
         "ASPNETCORE_IIS_HTTPAUTH": "anonymous;",
         "ASPNETCORE_IIS_WEBSOCKETS_SUPPORTED": "true",
         "ASPNETCORE_HOSTINGSTARTUPASSEMBLIES": INTEGRATION,
@@ -132,6 +166,27 @@ def test_the_visitor_is_who_asked_the_front(run: PorticoRun) -> None:
     assert "X-Forwarded-For" not in fields
     assert fields["X-Forwarded-Host"] == "shop.example:81"
     assert not {"9.9.9.9", "8.8.8.8", "evil.example"} & set(fields.values())
+
+
+def test_https_ends_at_the_front_and_the_app_knows(run: PorticoRun, tls: Tls) -> None:
+    assert run.url
+    facts = tls.told("/x")
+    assert (facts["scheme"], facts["remote"], facts["certificate"]) == ("https", "127.0.0.1", None)
+    assert dict(facts["headers"])["X-Original-Proto"] == "http"
+
+
+def test_a_client_certificate_is_the_connections(run: PorticoRun, tls: Tls) -> None:
+    """`Connection.ClientCertificate`, from MS-ASPNETCORE-CLIENTCERT, which no visitor can say."""
+    thumbprint = hashlib.sha1(tls.ann.der).hexdigest().upper()
+    assert tls.told("/x", tls.ann)["certificate"] == thumbprint
+    forged = [("MS-ASPNETCORE-CLIENTCERT", b64encode(tls.ann.der).decode())]
+    assert tls.told("/x", headers=forged)["certificate"] is None
+    assert told(run, "/x", forged)["certificate"] is None
+    straight = Straight(run, "/")
+    assert straight.ask("GET", "/x", *forged).json()["certificate"] == thumbprint
+    broken = straight.ask("GET", "/x", ("MS-ASPNETCORE-CLIENTCERT", "bm90IGEgY2VydGlmaWNhdGU="))
+    assert broken.json()["certificate"] is None
+    wait_until(lambda: "Failed to read the client certificate" in run.log_of("root"), "the shim's warning")
 
 
 @pytest.mark.parametrize(
