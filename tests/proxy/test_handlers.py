@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,15 +8,9 @@ from hypothesis import strategies as st
 
 from proxy.handlers import Ambiguous, Handlers, MethodNotAllowed, NoApp
 from supervisor_conf.settings import AppSettings
+from tests.kit.memory_front import settings_of_memory
 
-BLANK = AppSettings(
-    name="", command=("x",), directory=Path("/"), path="/", hosts=(), methods=(), user="", environment=(),
-    environment_file=None, transport="port", port=0, processes=1, start="on-request", startup_time_limit=1.0,
-    shutdown_time_limit=1.0, request_timeout=1.0, rapid_fails_per_minute=1, queue_limit=1, queue_timeout=0.0,
-    idle_stop=0.0, ready="listen", warm_up=(), health="", health_interval=1.0, health_failures=1,
-    tunnel_idle_timeout=0.0, require_pairing=False, stdout_log="", stdout_log_max_bytes=1, stdout_log_keep=1,
-    startup_error_page=True, startup_error_link="", shim="auto", overlap=True, recycle_after=(),
-)  # fmt: skip
+BLANK = settings_of_memory().apps[0]  # every key at its default
 
 
 def app(name: str, path: str = "/", *hosts: str, methods: tuple[str, ...] = ()) -> AppSettings:

