@@ -28,6 +28,7 @@ from proxy.backend import ConnectRefused, Generation
 from proxy.body import Body, LengthBody, Truncated, body_of, chunk, last_chunk
 from proxy.exchange import Exchange, bad_body
 from proxy.failures import Cause, Failure, Side, Stage, malformed_response
+from proxy.head import QuickReader
 from proxy.headers import Fields, own_lines, request_fields, response_fields
 from proxy.identity import Identity
 from proxy.pace import Pace, TooSlow
@@ -105,9 +106,11 @@ def _connect(exchange: Exchange, generation: Generation) -> Stream:
 
 
 class _Conversation:
-    """One request on one connection to the app. `finished`: nothing is left on that."""
+    """One request on one connection to the app. `whole`: the body of the answer, if it came with its head. `finished`:
+    nothing is left on the connection."""
 
     upload: Upload | None = None
+    whole: bytes | None = None
     finished = False
 
     def __init__(self, exchange: Exchange, generation: Generation, app: Stream, reused: bool) -> None:
@@ -183,11 +186,13 @@ class _Conversation:
         )
 
     def _next_head(self) -> Response:
+        data, quick = self._first_bytes(), self.exchange.quick
+        if quick is not None and (response := self._plain_head(data, quick)) is not None:
+            return response
         try:
-            head = read_head(self.app, RESPONSE_LIMITS, self.timeout, self._first_bytes())
-            quick = self.exchange.quick
-            response = quick.response(head, self.request) if quick is not None else None
-            return response or read_response(head, self.request)
+            head = read_head(self.app, RESPONSE_LIMITS, self.timeout, data)
+            quickly = quick.response(head, self.request) if quick is not None else None
+            return quickly or read_response(head, self.request)
         except HeadTooLong as error:
             raise Failure(Cause.APP_HEAD_TOO_LARGE, Stage.AWAIT_HEAD, Side.APP, error.reason) from None
         except Malformed as error:
@@ -200,6 +205,18 @@ class _Conversation:
             raise Failure(Cause.APP_BROKE_BEFORE_HEAD, Stage.AWAIT_HEAD, Side.APP, str(error)) from None
         except OSError as error:
             raise Failure(Cause.APP_BROKE_BEFORE_HEAD, Stage.AWAIT_HEAD, Side.APP, str(error)) from None
+
+    def _plain_head(self, data: bytes, quick: QuickReader) -> Response | None:
+        """The head with which `data` begins, if there is nothing to wait for or to doubt."""
+        end = data.find(b"\r\n\r\n") + 4
+        response = quick.response(data[:end], self.request) if end >= 4 else None
+        if response is None:
+            return None
+        if response.framing is Framing.LENGTH and len(data) - end == response.length and self.upload is None:
+            self.whole = data[end:]
+        elif end < len(data):
+            self.app.unread(data[end:])
+        return response
 
     def _first_bytes(self) -> bytes:
         """The app's first bytes, however long it thinks while the body still goes up."""
@@ -235,8 +252,8 @@ class _Conversation:
     def _body_down(self, response: Response) -> None:
         exchange, app = self.exchange, self.app
         exchange.phase = "response"
-        if response.framing is Framing.LENGTH and len(app.ahead()) == response.length and self.upload is None:
-            self._whole_down(response)
+        if self.whole is not None:
+            self._whole_down(response, self.whole)
             return
         if self.upload is not None and not self.upload.done:
             exchange.keep_alive = False  # RFC 9112 9.6: the rest of the request would be in the way
@@ -260,12 +277,12 @@ class _Conversation:
                 self._to_client(data)
             exchange.body_sent += len(piece)
 
-    def _whole_down(self, response: Response) -> None:
+    def _whole_down(self, response: Response, body: bytes) -> None:
         """A body that has come with its head, as almost every short one does, leaves with it."""
         exchange = self.exchange
         exchange.answered(response.status)
         self.generation.has_answered()
-        self._to_client(response_head(response, exchange, chunked=False), self.app.take())
+        self._to_client(response_head(response, exchange, chunked=False), body)
         exchange.body_sent = response.length
 
     def _splice_down(self, body: LengthBody, pipe: Pipe) -> None:
@@ -501,6 +518,7 @@ def response_head(response: Response, exchange: Exchange, chunked: bool) -> byte
     """The head as the client gets it; written once for all answers that begin alike, where nothing depends on who
     asks."""
     same = exchange.keep_alive and exchange.request.version == b"1.1" and not (exchange.via or chunked)
+    same = same and exchange.front.tls is None  # HSTS is for those who came by TLS
     if same and response.head:
         return response.head
     head = _written(response, exchange, chunked)

@@ -19,7 +19,7 @@ from typing import Generic, TypeVar
 
 from proxy.headers import Crossing, Fields, crossing_of_request, crossing_of_response
 from proxy.peer import Framing, Request, Response
-from proxy.strict import MAX_METHOD, TARGET_CHAR, TCHAR, Limits
+from proxy.strict import MAX_METHOD, RESPONSE_LIMITS, TARGET_CHAR, TCHAR, Limits
 
 #: Entries of one memory, and the longest response head, names of a plan, and line that are remembered: a few MiB a
 #: worker, which no visitor can make more.
@@ -103,7 +103,7 @@ class QuickReader:
         self._max_head = limits.max_head
         self._max_target = limits.max_target
         self._requests = _Side(lines, crossing, limits.max_fields, requests=True)
-        self._responses = _Side(lines, crossing_of_response, limits.max_fields, requests=False)
+        self._responses = _Side(lines, crossing_of_response, RESPONSE_LIMITS.max_fields, requests=False)
         self._seen: _Memory[bytes, Response] = _Memory()
 
     def request(self, head: bytes) -> Request | None:
@@ -149,7 +149,7 @@ class QuickReader:
     def _response(self, head: bytes, *, has_no_body: bool = False) -> Response | None:
         lines = head.split(b"\r\n")
         line = _STATUS_LINE.fullmatch(lines[0])
-        if line is None:
+        if line is None or len(head) > RESPONSE_LIMITS.max_head:
             return None
         try:
             fields, framing, length, keep_alive, _, _, crossing = self._responses.judge(head, lines)

@@ -95,12 +95,15 @@ class MemoryFront(Worker):
         routes = tuple(Route(number, 0, "127.0.0.1", 1, "", TOKEN) for number in generations)
         self.backend.handle(AppRoutes("shop", "READY" if routes else "STOPPED", routes))
 
-    def visit(self, capacity: int = 1 << 20, family: int = socket.AF_UNIX) -> MemorySocket:
-        """A visitor's connection, accepted; one of TCP has an address."""
+    def visit(
+        self, capacity: int = 1 << 20, family: int = socket.AF_UNIX, listen: Listen | None = None
+    ) -> MemorySocket:
+        """A visitor's connection, accepted; one of TCP has an address. `listen`: where it came to, if not to the
+        first address."""
         ours, theirs = self.loop.pair(capacity)
         ours.family = family
         self.front_ends.append(ours)
-        self._accepted(self.settings.front.listen[0], ours, ("192.0.2.7", 40000))  # type: ignore[arg-type]
+        self._accepted(listen or self.settings.front.listen[0], ours, ("192.0.2.7", 40000))  # type: ignore[arg-type]
         return theirs
 
     def visit_encrypted(self, capacity: int = 1 << 20, **more: Any) -> TlsMemorySocket:

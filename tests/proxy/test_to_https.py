@@ -168,6 +168,27 @@ def test_every_answer_over_tls_says_it(quick: bool) -> None:
             assert answer.count(b"Strict-Transport-Security: max-age=60\r\n") == 1
 
 
+def test_an_answer_that_others_got_too_is_said_to_each_in_his_way() -> None:
+    """Equal answers of an app are one response; whether it says it depends on who asks."""
+    with memory_front(tls=True) as front:
+        tls = front.settings.front.tls
+        assert tls is not None
+        hsts = replace(front.settings.front, tls=replace(tls, hsts=60.0))
+        front.settings = replace(front.settings, front=hsts)
+        encrypted = front.visit_encrypted()
+        plain = front.visit(listen=HTTP)
+        front.publish(1)
+        for visitor in (plain, encrypted, plain, encrypted):
+            visitor.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            front.settle()
+            (app,) = front.apps
+            app.recv_all()
+            app.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
+            front.settle()
+            said = visitor.recv_all().count(b"Strict-Transport-Security: max-age=60\r\n")
+            assert said == (visitor is encrypted)
+
+
 def test_a_visitor_over_a_unix_socket_is_not_sent_anywhere() -> None:
     """That is a proxy on this machine, which knows better whether it was asked over TLS."""
     with memory_front() as front:
