@@ -60,6 +60,10 @@ class Front:
     def version(self) -> str:
         raise NotImplementedError
 
+    def first_answer(self) -> str:
+        """The status of an ordinary request. Raises OSError."""
+        return answer_of(self.port, get(self.port, "/api/first"))
+
     # ------------------------------------------------------------------------------ start and stop
 
     def program(self) -> str:
@@ -95,7 +99,7 @@ class Front:
             if not started.running:
                 raise NotStarted(f"it ended at once: {started.complaint()}")
             try:
-                seen = answer_of(self.port, get(self.port, "/api/first"))
+                seen = self.first_answer()
                 if seen == "200":
                     return
             except OSError as error:

@@ -58,7 +58,7 @@ def parse(output: str, plan: Plan) -> Outcome:
     raise NoResult(output[-1000:])
 
 
-def run(port: int, plan: Plan, seconds: int, folder: Path, first: int) -> Outcome:
+def run(port: int, plan: Plan, seconds: int, folder: Path, first: int, scheme: str = "http") -> Outcome:
     """Load one front for whole seconds. Raises NoResult."""
     path = folder / f"wrk-{port}-{first}.lua"
     path.write_text(script(port, plan, first))
@@ -71,7 +71,7 @@ def run(port: int, plan: Plan, seconds: int, folder: Path, first: int) -> Outcom
         "10s",
     ]
     done = subprocess.run(
-        [*argv, "-s", str(path), f"http://127.0.0.1:{port}/"],
+        [*argv, "-s", str(path), f"{scheme}://127.0.0.1:{port}/"],
         capture_output=True,
         text=True,
         timeout=seconds + OVER,
