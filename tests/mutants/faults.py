@@ -35,6 +35,12 @@ PASSWORDS = (
 )
 CERTIFICATES = ("tests/proxy/test_client_certificate.py",)
 MODULES = ("tests/proxy/test_pipeline.py", "tests/properties/test_editable_heads.py")
+TLS = ("tests/proxy/test_tls_stream.py", "tests/proxy/test_tls.py", "tests/properties/test_encrypted.py")
+HTTPS = ("tests/proxy/test_to_https.py",)
+CERTIFICATES = (
+    "tests/supervisor_conf/test_certificates.py",
+    "tests/supervisor_conf/keeper/test_certificates.py",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,4 +316,47 @@ FAULTS = (
           "a proxy's certificate is its visitors'", CERTIFICATES),
     Fault("proxy/modules/client_certificate.py", "            if self._issuers and certificate.issuer not in self._issuers:", "            if False:",
           "any authority names our users", CERTIFICATES),
+    # TLS
+    Fault("proxy/tls_stream.py", '            raise Truncated("the peer has ended without close_notify")', '            return b""',
+          "whoever is on the way ends a tunnel cleanly", TLS),
+    Fault("proxy/tls_stream.py", "            while waiting.pending or pending():\n                piece = read(READ_SIZE)", "            if waiting.pending or pending():\n                piece = read(READ_SIZE)",
+          "a record that no watcher tells of is left in OpenSSL", TLS),
+    Fault("proxy/tls_stream.py", "        if problem is None and self._ahead and self.when_readable is not None:", "        if False:",
+          "a request that came with the handshake waits for the next one", TLS),
+    Fault("proxy/tls_stream.py", "            if self._notified or self._broken is not None:\n                self._hub.loop.run_callback(self._look_again)\n            return plain", "            return plain",
+          "an end that came with bytes is never told", TLS),
+    Fault("proxy/tls_stream.py", "        if not self._notified and self._broken is None:\n            super()._park_reader(timeout)", "        super()._park_reader(timeout)",
+          "who reads after an end waits for ever", TLS),
+    Fault("proxy/tls_stream.py", "            self._unsent = data[sent:]\n            self._park_writer(timeout)", "            self._unsent = b\"\"\n            self._park_writer(timeout)",
+          "what the kernel did not take is lost", TLS),
+    Fault("proxy/tls_stream.py", "        if not self._closed:\n            self._say_goodbye()\n            self._push(GOODBYE)", "        if not self._closed:",
+          "a whole answer looks cut off", TLS),
+    Fault("proxy/tls_stream.py", "self._reader is None and self._shaken is None:", "False:",
+          "an idle connection ends without close_notify", TLS),
+    Fault("proxy/tls_stream.py", "        self._deadlines.watch(self, self._read_deadline)\n\n    @property", "\n    @property",
+          "a handshake may take for ever", TLS),
+    Fault("proxy/tls.py", "    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION\n", "",
+          "a client may renegotiate", TLS),
+    Fault("proxy/tls.py", "    context.verify_mode = _ASKED[settings.client_certificate]\n", "",
+          "nobody is asked for a certificate", TLS),
+    Fault("proxy/tls.py", "        self.context = _contexts(self.settings, bundle)\n        self._bundle = bundle", "        self._bundle = bundle",
+          "a renewed certificate is not shown", TLS),
+    Fault("proxy/tls.py", "f\"*.{name.partition('.')[2]}\"", "f\"*.{name.rpartition('.')[2]}\"",
+          "a wildcard is for no name", TLS),
+    Fault("proxy/connection.py", "worker.pipes if self._stream.splices else None", "worker.pipes",
+          "the kernel is to move what is encrypted", ("tests/system/test_tls.py",)),
+    Fault("proxy/to_https.py", '        if exchange.caller.scheme == "https" or not exchange.caller.address:', "        if not exchange.caller.address:",
+          "who came with TLS is sent in a circle", HTTPS),
+    Fault("proxy/to_https.py", '    if tls is None or not tls.hsts or caller.scheme != "https":', "    if tls is None or not tls.hsts:",
+          "HSTS over plain HTTP", HTTPS),
+    Fault("proxy/trust.py", "            caller = Caller(origin.address, origin.port, caller.scheme)", "            caller = dataclasses.replace(caller, address=origin.address, port=origin.port)",
+          "a proxy's certificate is taken for its visitors'", ("tests/proxy/test_tls.py",)),
+    Fault("supervisor_conf/certificates.py", 'if reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):', "if False:",
+          "a key of another certificate is not told as that", CERTIFICATES),
+    Fault("supervisor_conf/certificates.py", "context.load_cert_chain(path, password=_refuse_passphrase)", 'context.load_cert_chain(path, password="")',
+          "a key with a passphrase is not told as that", CERTIFICATES),
+    Fault("supervisor_conf/keeper/certificates.py", "            if now - self._since >= PATIENCE:", "            if True:",
+          "a renewal that is half done is told as a fault", CERTIFICATES),
+    Fault("supervisor_conf/keeper/certificates.py", "        status = os.stat(path)", "        status = os.lstat(path)",
+          "a link that was moved is not noticed", CERTIFICATES),
 )  # fmt: skip
