@@ -399,6 +399,19 @@ def test_who_goes_while_nobody_reads_is_told_once_also_with_bytes_before(end: En
     assert end.stream.ahead() == b"last words"
 
 
+@pytest.mark.parametrize("size", [10, 70_000])
+def test_an_end_that_comes_with_bytes_and_without_a_fin_is_told_and_read(end: End, size: int) -> None:
+    """The socket has nothing more to tell; with 70,000 bytes the read-ahead is full as well."""
+    told: list[str] = []
+    end.stream.watch_gone(lambda: told.append("gone"))
+    end.far.tls.write(b"x" * size)
+    end.far.close_notify()
+    end.loop.settle()
+    assert told == (["gone"] if size < READ_AHEAD_LIMIT else [])
+    assert end.receive_all() == b"x" * size
+    assert end.stream.ended
+
+
 def test_closing_and_breaking_say_no_close_notify(end: End) -> None:
     """Half an answer must not look whole."""
     end.spawn(end.stream.send, b"half", None).get(block=False)
