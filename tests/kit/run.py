@@ -28,7 +28,7 @@ from tests.kit.until import wait_until
 MARK = "TEST_RUN_MARK"  # carried by everything a run starts: how what survives it is recognised
 START_LIMIT = 30.0  # seconds until the URL must be announced
 STOP_LIMIT = 60.0  # seconds until a stopped run must be gone
-URL = re.compile(r"https?://(?:127\.0\.0\.1|localhost|\[::1\]):\d+")
+URL = re.compile(r"(?<=Portico serves )https?://(?:127\.0\.0\.1|localhost|\[::1\]):\d+")
 
 
 @dataclass(frozen=True, slots=True)

@@ -341,8 +341,9 @@ def test_ClientCertificateMappingTest(own_site: Site) -> None:
 def test_HttpsRedirectionWorks_and_MultipleHttpsPortsProduceNoEnvVar(own_site: Site) -> None:
     other = free_port()
     tls = {"redirect": 307, "hsts": "365d", "hsts_subdomains": True}
-    more = [f"https://{HOST}:{other}"]
-    with own_site.start(app("asgi", f"{UVICORN} certified:asgi"), tls=tls, more=more) as run:
+    more = [f"https://{HOST}:{other} proxy_protocol"]
+    asgi = app("asgi", f"{UVICORN} certified:asgi")
+    with own_site.start(asgi, tls=tls, more=more, trusted_proxies=[f"{HOST}/32"]) as run:
         answer = run.get("/a/b?c=d")
         assert (answer.status, answer.header("location")) == (307, f"https://{HOST}:{own_site.port}/a/b?c=d")
         assert answer.header("strict-transport-security") is None
@@ -351,6 +352,28 @@ def test_HttpsRedirectionWorks_and_MultipleHttpsPortsProduceNoEnvVar(own_site: S
         assert followed.json()["https_port"] is None
         assert procfs.environ(run.pid_of("asgi")).get(NAME) is None
         assert own_site.ask("/", fields=[("Host", "a/b")]).header("strict-transport-security")
+        # The PROXY protocol comes before the handshake.
+        with socket.create_connection((HOST, other), 20) as plain:
+            plain.sendall(b"PROXY TCP4 192.0.2.9 127.0.0.1 5555 443\r\n")
+            with own_site.context().wrap_socket(plain, server_hostname=HOST) as encrypted:
+                encrypted.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                assert b'"for": "192.0.2.9"' in b"".join(iter(lambda: encrypted.recv(65536), b""))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="ports below 1024 are for root")
+def test_the_usual_ports_are_bound_by_root_and_served_by_somebody_else(own_site: Site) -> None:
+    host = "127.0.0.9"
+    own_site.first = own_site.server.issue("a.example", HOST, host, file="a")
+    own_site.port, own_site.url = 443, f"https://{host}:443"
+    tls = {"redirect": 308}
+    more = [f"http://{host}:80"]
+    with own_site.start(app("asgi", f"{UVICORN} certified:asgi"), tls=tls, more=more) as run:
+        assert (
+            own_site.curl("--head", f"http://{host}/x").splitlines()[0] == "HTTP/1.1 308 Permanent Redirect"
+        )
+        told = json.loads(own_site.curl("--location", f"http://{host}/x"))
+        assert (told["scheme"], told["https_port"]) == ("https", "443")
+        assert all(0 not in procfs.uids(pid) for pid in run.workers().values())
 
 
 # ------------------------------------------------------------------------------------------------------------

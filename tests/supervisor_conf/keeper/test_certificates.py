@@ -126,23 +126,23 @@ def test_a_pair_that_does_not_fit_is_refused_once_in_a_sentence_and_the_next_one
 
 
 def test_a_link_that_leads_elsewhere_is_a_change(scene: Scene, tmp_path: Path) -> None:
-    """certbot and Kubernetes move a link; the file of the settings stays as it is."""
-    live, archive = tmp_path / "live", tmp_path / "archive"
+    """As in a Secret of Kubernetes: the file of the settings, itself a link, stays as it is; a folder's name moves."""
+    live = tmp_path / "live"
     live.mkdir()
-    archive.mkdir()
-    for number in (1, 2):
+    for number in ("1", "2"):
         made = scene.fresh()
-        shutil.move(made.certificate, archive / f"{number}.pem")
-        shutil.move(made.key, archive / f"{number}.key")
-    for kind in ("pem", "key"):
-        (live / f"now.{kind}").symlink_to(archive / f"1.{kind}")
-    scene.pair = Pair(live / "now.pem", live / "now.key")
+        (live / number).mkdir()
+        shutil.move(made.certificate, live / number / "tls.pem")
+        shutil.move(made.key, live / number / "tls.key")
+    (live / "data").symlink_to("1")
+    for name in ("tls.pem", "tls.key"):
+        (live / name).symlink_to(f"data/{name}")
+    scene.pair = Pair(live / "tls.pem", live / "tls.key")
     scene.watch.change(scene.settings_of(scene.pair))
     scene.look()
     assert scene.told == []
-    for kind in ("pem", "key"):
-        (live / "next").symlink_to(archive / f"2.{kind}")
-        os.replace(live / "next", live / f"now.{kind}")
+    (live / "next").symlink_to("2")
+    os.replace(live / "next", live / "data")
     scene.look()
     assert same(scene.shown()[1][0], scene.on_disk)
 

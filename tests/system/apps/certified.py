@@ -10,6 +10,7 @@ def wsgi(environ, start_response):
     told = {
         "scheme": environ["wsgi.url_scheme"],
         "proto": environ.get("HTTP_X_FORWARDED_PROTO"),
+        "for": environ.get("HTTP_X_FORWARDED_FOR"),
         "field": environ.get("HTTP_MS_ASPNETCORE_CLIENTCERT"),
         "certificate": environ.get("SSL_CLIENT_CERT"),
         "names": sorted(name for name in environ if "ASPNETCORE" in name),
@@ -32,6 +33,7 @@ async def asgi(scope, receive, send):
     told = {
         "scheme": scope["scheme"],
         "proto": fields.get("x-forwarded-proto"),
+        "for": fields.get("x-forwarded-for"),
         "field": fields.get("ms-aspnetcore-clientcert"),
         "certificate": "".join(tls["client_cert_chain"]) if tls else None,
         "names": sorted(name for name in fields if "aspnetcore" in name),
