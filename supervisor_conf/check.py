@@ -244,7 +244,7 @@ def _search_path(app: AppSettings, environ: Mapping[str, str]) -> str:
     """PATH as the app will have it. Raises launch.Refused for an environment file that cannot be read."""
     found = environ.get("PATH", os.defpath)
     if app.environment_file is not None:
-        found = launch.read_environment_file(str(app.environment_file)).get("PATH", found)
+        found = launch.read_environment_file(str(app.environment_file), app.user).get("PATH", found)
     return dict(app.environment).get("PATH", found)
 
 

@@ -78,7 +78,8 @@ def read_order(fd: int) -> Order:
 
 
 def launch(order: Order) -> NoReturn:
-    # Read with supervisord's rights: a file with secrets need not be readable by the app's user.
+    # Read with supervisord's rights, where nobody else has laid the way: a file with secrets need not be readable by
+    # the app's user.
     environment = build_environment(order, os.environ)
     argv = expand(order["argv"], order)
     if order["fd"] >= 0:
@@ -105,7 +106,7 @@ def build_environment(order: Order, inherited: os._Environ[str] | dict[str, str]
     environment = {name: value for name, value in inherited.items() if not _is_foreign(name)}
     configured: dict[str, str] = {}
     if order["environment_file"]:
-        configured.update(read_environment_file(order["environment_file"]))
+        configured.update(read_environment_file(order["environment_file"], order["user"]))
     configured.update(order["environment"])
     for name in order.get("filled", ()):
         configured[name] = _expand_one(configured[name], _placeholders(order))
@@ -182,19 +183,64 @@ def _put_first(environment: dict[str, str], name: str, value: str, separator: st
     environment[name] = value + separator + rest if rest else value
 
 
-def read_environment_file(path: str) -> dict[str, str]:
+def read_environment_file(path: str, user: str = "") -> dict[str, str]:
     """KEY=VALUE lines; blank lines and `#` lines are skipped; `export ` and one pair of quotes are taken off.
 
-    In double quotes, a backslash keeps its meaning for n, t, backslash and the quote. Nothing is expanded.
+    In double quotes, a backslash keeps its meaning for n, t, backslash and the quote. Nothing is expanded. `user`: the
+    app's; "" is who starts it.
     """
     try:
-        with open(path, encoding="utf-8-sig") as file:
+        with open(_open_environment_file(path, user), encoding="utf-8-sig") as file:
             lines = file.read().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise Refused(f"the environment file {path} cannot be read: {reason}.") from None
     return dict(
         pair for number, line in enumerate(lines, 1) for pair in _pairs(line, f"{path}, line {number}")
+    )
+
+
+def _open_environment_file(path: str, user: str) -> int:
+    """Raises OSError. Root reads for the app what root alone may read; but an app that lays a link in its folder would
+    be given the secrets of others, so what a link of a user's leads to is opened with the rights of the app."""
+    from supervisor_conf import folders
+
+    account = _account(user) if user and os.geteuid() == 0 else None
+    if (
+        account is None
+    ):  # who starts the app may read as much himself; a user who is not there is told of later
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return folders.open_to_read(os.path.abspath(path))
+    except folders.StrangersLink:
+        return _open_as(account, path)
+
+
+def _open_as(account: tuple[int, int, list[int]], path: str) -> int:
+    """With the rights of this user for a moment. Raises OSError."""
+    uid, gid, groups = account
+    own_gid, own_groups = os.getegid(), os.getgroups()
+    os.setgroups(groups)
+    os.setegid(gid)
+    os.seteuid(uid)
+    try:
+        return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    finally:
+        os.seteuid(0)
+        os.setegid(own_gid)
+        os.setgroups(own_groups)
+
+
+def _account(user: str) -> tuple[int, int, list[int]] | None:
+    """The number, group and groups of a user who is not root."""
+    import pwd
+
+    try:
+        entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
+    except KeyError:
+        return None
+    return (
+        (entry.pw_uid, entry.pw_gid, os.getgrouplist(entry.pw_name, entry.pw_gid)) if entry.pw_uid else None
     )
 
 

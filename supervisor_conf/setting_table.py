@@ -245,7 +245,13 @@ APP = (
         "Variables for the app.",
         example='{ DJANGO_SETTINGS_MODULE = "shop.settings" }',
     ),
-    Key("environment_file", kinds.OPTIONAL_FILE, "", "File of `NAME=value` lines, read at every start."),
+    Key(
+        "environment_file",
+        kinds.OPTIONAL_FILE,
+        "",
+        "File of `NAME=value` lines, read at every start: by root, but by the app's user where a link of another user "
+        "is on its way.",
+    ),
     Key(
         "transport",
         kinds.choice("port", "unix", "fd"),

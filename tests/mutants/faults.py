@@ -12,6 +12,7 @@ PREAMBLE = ("tests/properties/test_proxy_protocol.py",)
 PACE = ("tests/properties/test_pace.py",)
 DOOR = ("tests/proxy/test_door.py",)
 LOCAL = ("tests/proxy/test_local_person.py",)
+LAUNCH = ("tests/supervisor_conf/test_launch.py", "tests/supervisor_conf/test_folders.py")
 BODY = ("tests/properties/test_chunked.py", "tests/properties/test_exchanges.py")
 PEER = ("tests/proxy/test_peer.py", "tests/properties/test_exchanges.py")
 RETRY = ("tests/properties/test_retries.py", "tests/properties/test_forwarding_in_any_order.py")
@@ -108,6 +109,11 @@ FAULTS = (
           "one visitor is taken for another one of the same proxy", TRUST),
     Fault("proxy/head.py", "crossing = partial(crossing_of_request, trusted=trusted)", "crossing = partial(crossing_of_request, trusted=True)",
           "an untrusted peer's X-Forwarded-Prefix crosses in the quick lane", TRUST),
+    # launch.py, folders.py
+    Fault("supervisor_conf/launch.py", "        return _open_as(account, path)", "        return os.open(path, os.O_RDONLY)",
+          "an app lays a link to another one's secrets and is given them", LAUNCH),
+    Fault("supervisor_conf/folders.py", "                if _is_a_strangers(found):", "                if False:",
+          "root goes through a user's link", LAUNCH),
     # local_person.py
     Fault("proxy/local_person.py", "    if peer.nameless or is_relayed(request.fields):", "    if peer.nameless:",
           "an app's output is for the visitors of a proxy on this machine", LOCAL),

@@ -74,6 +74,7 @@ def test_who_comes_through_a_proxy_is_not(more: tuple[bytes, bytes]) -> None:
 
 def test_who_is_elsewhere_or_not_named_is_not() -> None:
     with connected(*WAYS[0]) as (ours, peer):
+        assert not is_local_person(ours.fileno(), peer, request(b"shop.example"), ME)
         assert not is_local_person(ours.fileno(), Caller("192.0.2.1", 1, "http"), request(), ME)
         nameless = Caller(peer.address, peer.port, "http", nameless=True)
         assert not is_local_person(ours.fileno(), nameless, request(), ME)

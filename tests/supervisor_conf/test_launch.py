@@ -6,9 +6,13 @@ import fcntl
 import json
 import marshal
 import os
+import pwd
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -367,3 +371,61 @@ def test_the_https_port_is_told_unless_it_is_configured_or_there_is_not_exactly_
     configured = order(https_port=8443, environment={name: "443"})
     assert launch.build_environment(configured, {})[name] == "443"
     assert name not in launch.build_environment(order(https_port=0), {name: "of somebody else"})
+
+
+if os.geteuid() == 0:
+
+    @pytest.fixture
+    def users_folder() -> Iterator[Path]:
+        """A folder of nobody's, which everybody can look into, and beside it a secret of root's."""
+        folder = Path(tempfile.mkdtemp(prefix="portico-launch-"))
+        folder.chmod(0o755)
+        (folder / "secret.env").write_text("SECRET=roots\n")
+        (folder / "secret.env").chmod(0o600)
+        (folder / "public.env").write_text("PUBLIC=yes\n")
+        (folder / "app").mkdir()
+        os.chown(folder / "app", pwd.getpwnam("nobody").pw_uid, -1)
+        yield folder
+        shutil.rmtree(folder)
+
+    def linked(link: Path, target: str, user: str) -> str:
+        link.symlink_to(target)
+        os.lchown(link, pwd.getpwnam(user).pw_uid, -1)
+        return str(link)
+
+    def test_root_reads_a_secret_for_the_app(users_folder: Path) -> None:
+        secret = str(users_folder / "secret.env")
+        link = linked(users_folder / "link.env", "./secret.env", "root")
+        for path in (secret, link, str(users_folder / "app" / ".." / "secret.env")):
+            assert launch.read_environment_file(path, "nobody") == {"SECRET": "roots"}
+
+    @pytest.mark.parametrize("how", ["file", "folder"])
+    def test_root_reads_nothing_for_who_has_laid_a_link(users_folder: Path, how: str) -> None:
+        app = users_folder / "app"
+        if how == "file":
+            secret = linked(app / "secret.env", "../secret.env", "nobody")
+            public = linked(app / "public.env", str(users_folder / "public.env"), "nobody")
+        else:
+            above = linked(app / "above", "..", "nobody")
+            secret, public = f"{above}/secret.env", f"{above}/public.env"
+        before = (os.geteuid(), os.getegid(), os.getgroups())
+        with pytest.raises(launch.Refused, match="cannot be read: Permission denied"):
+            launch.read_environment_file(secret, "nobody")
+        assert launch.read_environment_file(public, "nobody") == {"PUBLIC": "yes"}
+        assert (os.geteuid(), os.getegid(), os.getgroups()) == before
+        # An app that runs as root may read it by itself.
+        assert launch.read_environment_file(secret, "root") == {"SECRET": "roots"}
+
+    def test_an_app_is_started_with_what_its_user_may_read(users_folder: Path) -> None:
+        secret = linked(users_folder / "app" / "secret.env", "../secret.env", "nobody")
+        done = run(marshal.dumps(order(environment_file=secret, user="nobody")), python="/usr/bin/python3")
+        assert done.returncode == launch.NOT_LAUNCHED
+        assert b"cannot be read: Permission denied" in done.stderr
+        assert b"roots" not in done.stdout + done.stderr
+
+
+def test_a_pipe_is_no_environment_that_is_waited_for(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        os.mkfifo(tmp_path / "pipe")
+        assert launch.read_environment_file(str(tmp_path / "pipe"), "nobody") == {}
+    assert launch.read_environment_file(os.devnull) == {}
