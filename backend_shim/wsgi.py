@@ -57,7 +57,7 @@ class WsgiGuard:
             log_refused(*asked, f"with an identity that cannot be believed ({why})")
             return _empty(start_response, "400 Bad Request")
         environ[PAIRED] = SEAL
-        _set_visitor(environ, visitor)
+        set_visitor(environ, visitor)
         self._mount(environ)
         _set_caller(environ)
         set_in_environ(environ)
@@ -93,7 +93,7 @@ def _take_headers(environ: Environ) -> dict[str, list[str]]:
     return ours
 
 
-def _set_visitor(environ: Environ, visitor: Visitor | None) -> None:
+def set_visitor(environ: Environ, visitor: Visitor | None) -> None:
     for key in ("REMOTE_USER", "AUTH_TYPE", CREDENTIAL_CACHE):  # wsgiref puts os.environ in
         environ.pop(key, None)
     if visitor is None:

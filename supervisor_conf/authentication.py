@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from supervisor_conf.module_settings import ModuleSettings
+from supervisor_conf.module_table import SHIPPED
+
+OTHER: Final = "Other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,8 @@ def http_auth(modules: Iterable[ModuleSettings]) -> str:
 
 
 def schemes(modules: Iterable[ModuleSettings]) -> str:
-    """PORTICO_AUTHENTICATION: the schemes of all shipped modules that find out who asks, with commas; "" for none."""
+    """PORTICO_AUTHENTICATION: the schemes of all modules that find out who asks, with commas; "" for none. A module of
+    somebody else's may do so too."""
     used = {module.use for module in modules}
-    return ",".join(kind.scheme for name, kind in MODULES.items() if name in used)
+    found = [kind.scheme for name, kind in MODULES.items() if name in used]
+    return ",".join([*found, OTHER] if used - SHIPPED.keys() else found)

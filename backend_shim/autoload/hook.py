@@ -29,6 +29,11 @@ HOOKED = frozenset(
         "granian.server.embed",
         "werkzeug.serving",
         "wsgiref.simple_server",
+        "a2wsgi.wsgi",
+        "asgiref.wsgi",
+        "hypercorn.app_wrappers",
+        "starlette.middleware.wsgi",
+        "uvicorn.middleware.wsgi",
     }
 )
 

@@ -15,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 
 from backend_shim.asgi import AsgiGuard
+from backend_shim.autoload.adapters import ADAPTERS
 from backend_shim.autoload.claim import Claim, Hold, listener_for
 from backend_shim.autoload.rsgi import RsgiGuard
 from backend_shim.guard import guard, wsgi_guard
@@ -407,4 +408,5 @@ PATCHES: dict[str, Callable[[Any, Claim], None]] = {
     "granian.server.embed": granian_embed,
     "werkzeug.serving": werkzeug_serving,
     "wsgiref.simple_server": wsgiref_server,
+    **ADAPTERS,
 }

@@ -12,6 +12,7 @@ import pytest
 
 from tests.backend_shim.backend import APPS, Backend, free_port, parse
 from tests.backend_shim.conftest import Launch
+from tests.backend_shim.test_identity import REQUEST_ID, identity
 from tests.kit.until import wait_until
 
 # `{asked}`: a port that the command line or the code asks for, and must not get.
@@ -214,7 +215,42 @@ def test_an_rsgi_app_is_guarded_too(launch: Launch) -> None:
     app = launch("python", "-m", "granian", "--interface", "rsgi", "facts:rsgi", base="/shop")
     refuses_without_the_token(app)
     assert app.paired("/x").facts == {"kind": "rsgi"}
+    said = f"MS-ASPNETCORE-IDENTITY: {identity(app.token)}"
+    assert app.paired("/x", said, f"X-Request-ID: {REQUEST_ID}").facts == {"kind": "rsgi"}
+    assert app.paired("/x", said, "X-Request-ID: another").status == 400
+    assert "identity that cannot be believed (it belongs to another request)" in app.log
     assert app.stop() == 0
+
+
+IDENTITY_SERVERS = [
+    "gunicorn sync",
+    "gunicorn uvicorn_worker",
+    "hypercorn",
+    "hypercorn wsgi",
+    "granian asgi",
+    "granian wsgi",
+    "uvicorn wsgi",
+    "wsgiref code",
+]
+
+
+@pytest.mark.parametrize("server", IDENTITY_SERVERS)
+def test_who_the_visitor_is_reaches_the_app_through_every_kind_of_server(
+    launch: Launch, tmp_path: Path, server: str
+) -> None:
+    app = start(launch, server, tmp_path)
+    who, request_id = f"MS-ASPNETCORE-IDENTITY: {identity(app.token)}", f"X-Request-ID: {REQUEST_ID}"
+    assert app.paired("/", who, request_id).facts["user"] == "ann"
+    assert app.paired("/", request_id, "Remote-User: eve").facts["user"] is None
+    assert app.paired("/", who, "X-Request-ID: another").status == 400
+
+
+def test_who_the_visitor_is_reaches_a_wsgi_app_inside_an_asgi_one(launch: Launch) -> None:
+    app = launch("python", "-m", "uvicorn", "--port", str(free_port()), "mounted:app")
+    who, request_id = f"MS-ASPNETCORE-IDENTITY: {identity(app.token)}", f"X-Request-ID: {REQUEST_ID}"
+    for wrapper in ("starlette", "asgiref", "a2wsgi"):
+        assert app.paired(f"/{wrapper}/", who, request_id).facts["user"] == "ann"
+        assert app.paired(f"/{wrapper}/", request_id, "Remote-User: eve").facts["user"] is None
 
 
 def test_fastapi_below_an_application_path(launch: Launch) -> None:

@@ -28,7 +28,8 @@ ROWS = [
     ([module("basic", False), module("negotiate")], "windows;basic;", "Negotiate,Basic"),
     ([module("client_certificate")], "anonymous;", "ClientCertificate"),
     ([module("client_certificate"), module("basic")], "basic;", "Basic,ClientCertificate"),
-    ([module("hours:Hours"), module("headers")], "anonymous;", ""),
+    ([module("headers")], "anonymous;", ""),
+    ([module("hours:Hours"), module("basic")], "basic;", "Basic,Other"),
 ]
 
 

@@ -17,6 +17,7 @@ def wsgi(environ, start_response):
         "host": environ.get("HTTP_HOST"),
         "headers": [key for key in environ if key.startswith("HTTP_")],
         "body": len(body),
+        "user": environ.get("REMOTE_USER"),
     }
     answer = json.dumps(facts).encode()
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(answer)))])
@@ -44,6 +45,7 @@ async def asgi(scope, receive, send):
         "host": dict(scope["headers"]).get(b"host", b"").decode(),
         "headers": [name.decode() for name, _ in scope["headers"]],
         "body": size,
+        "user": scope["user"].identity if "user" in scope else None,
     }
     answer = json.dumps(facts).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
