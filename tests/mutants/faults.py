@@ -38,7 +38,7 @@ CERTIFICATES = ("tests/proxy/test_client_certificate.py",)
 MODULES = ("tests/proxy/test_pipeline.py", "tests/properties/test_editable_heads.py")
 TLS = ("tests/proxy/test_tls_stream.py", "tests/proxy/test_tls.py", "tests/properties/test_encrypted.py")
 HTTPS = ("tests/proxy/test_to_https.py",)
-CERTIFICATES = (
+RENEWAL = (
     "tests/supervisor_conf/test_certificates.py",
     "tests/supervisor_conf/keeper/test_certificates.py",
 )
@@ -358,11 +358,11 @@ FAULTS = (
     Fault("proxy/trust.py", "            caller = Caller(origin.address, origin.port, caller.scheme)", "            caller = dataclasses.replace(caller, address=origin.address, port=origin.port)",
           "a proxy's certificate is taken for its visitors'", ("tests/proxy/test_tls.py",)),
     Fault("supervisor_conf/certificates.py", 'if reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):', "if False:",
-          "a key of another certificate is not told as that", CERTIFICATES),
+          "a key of another certificate is not told as that", RENEWAL),
     Fault("supervisor_conf/certificates.py", "context.load_cert_chain(path, password=_refuse_passphrase)", 'context.load_cert_chain(path, password="")',
-          "a key with a passphrase is not told as that", CERTIFICATES),
+          "a key with a passphrase is not told as that", RENEWAL),
     Fault("supervisor_conf/keeper/certificates.py", "            if now - self._since >= PATIENCE:", "            if True:",
-          "a renewal that is half done is told as a fault", CERTIFICATES),
+          "a renewal that is half done is told as a fault", RENEWAL),
     Fault("supervisor_conf/keeper/certificates.py", "        status = os.stat(path)", "        status = os.lstat(path)",
-          "a link that was moved is not noticed", CERTIFICATES),
+          "a link that was moved is not noticed", RENEWAL),
 )  # fmt: skip
