@@ -8,6 +8,7 @@ are a context's own: within this worker, until the certificates are renewed.
 from __future__ import annotations
 
 import ssl
+import sys
 from collections.abc import Callable, Mapping
 
 from supervisor_conf.certificates import Bundle, add_pair, server_context
@@ -84,6 +85,20 @@ def context_for(by_name: Mapping[str, ssl.SSLContext], name: str) -> ssl.SSLCont
     """Of the name itself, else of `*` and its parent (RFC 9525 6.3)."""
     name = name.lower().rstrip(".")
     return by_name.get(name) or by_name.get(f"*.{name.partition('.')[2]}")
+
+
+def forgive_names() -> None:
+    """A server name that is not ASCII ends its handshake and nothing else. Python tells of it by a traceback on stderr
+    each time, which would let any visitor write into the log."""
+    told = sys.unraisablehook
+
+    def hook(unraisable: sys.UnraisableHookArgs) -> None:
+        if not (
+            isinstance(unraisable.exc_value, UnicodeDecodeError) and isinstance(unraisable.object, bytes)
+        ):
+            told(unraisable)
+
+    sys.unraisablehook = hook
 
 
 # ------------------------------------------------------------------------------------------------------------

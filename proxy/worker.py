@@ -41,7 +41,7 @@ from proxy.privileges import DEFAULT_USER, become
 from proxy.splice import Pipes
 from proxy.streams import Deadlines, Stream
 from proxy.strict import Limits
-from proxy.tls import Tls
+from proxy.tls import Tls, forgive_names
 from proxy.to_https import Redirect
 from proxy.trust import Trust
 from supervisor_conf.certificates import Bundle
@@ -363,6 +363,7 @@ def main(arguments: list[str]) -> int:
     name = os.environ.get("SUPERVISOR_PROCESS_NAME", str(os.getpid()))
     access = AccessLog(int(descriptor)) if (descriptor := os.environ.get("PORTICO_ACCESS_FD")) else None
     bundle = _bundle(os.environ.pop("PORTICO_TLS_FD", ""))
+    forgive_names()
     raise_descriptor_limit()
     if settings.front.max_connections > capacity():
         structlog.get_logger().warning(

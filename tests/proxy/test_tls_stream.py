@@ -6,8 +6,10 @@ from __future__ import annotations
 import gc
 import os
 import ssl
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import gevent
 import pytest
@@ -15,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.streams import READ_AHEAD_LIMIT, Deadlines, TimedOut
+from proxy.tls import forgive_names
 from proxy.tls_stream import GOODBYE, NotTls, TlsStream, Truncated
 from tests.kit.memory import MemoryLoop, Watcher
 from tests.kit.memory_tls import TlsMemorySocket, client_context, server_side
@@ -182,6 +185,25 @@ def test_noise_is_refused_by_openssl(noise: bytes) -> None:
     end.raw.send(noise)
     end.loop.settle()
     assert [type(problem) for problem in end.outcome] == [ssl.SSLError]
+
+
+def test_a_name_that_is_no_name_ends_the_handshake_without_a_word_on_stderr(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    forgive_names()
+    end = End(shake=False)
+    with pytest.raises(ssl.SSLWantReadError):
+        end.far.tls.do_handshake()
+    hello = end.far._out.read()
+    end.raw.send(hello.replace(b"a.example", b"\xff.example"))
+    end.loop.settle()
+    assert [type(problem) for problem in end.outcome] == [ssl.SSLError]
+    assert told == []
+    defect = SimpleNamespace(exc_value=UnicodeDecodeError("ascii", b"", 0, 1, "no"), object="something else")
+    sys.unraisablehook(defect)  # type: ignore[arg-type]
+    assert told == [defect]
 
 
 def test_an_old_version_is_refused_with_an_alert() -> None:
