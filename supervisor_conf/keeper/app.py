@@ -7,7 +7,6 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
@@ -16,43 +15,21 @@ import gevent
 from supervisor_conf import cgroups
 from supervisor_conf.control import messages
 from supervisor_conf.control.messages import AppRoutes, Report, Spawned
-from supervisor_conf.keeper import launching, probes, processes, words
-from supervisor_conf.keeper.asking import Asking, NoAnswer
+from supervisor_conf.keeper import processes, words
 from supervisor_conf.keeper.care import Care
 from supervisor_conf.keeper.dissolving import Dissolving
 from supervisor_conf.keeper.oom import OomCounter
-from supervisor_conf.keeper.opening import NotASocket, open_to_workers
-from supervisor_conf.keeper.probes import Verdict
+from supervisor_conf.keeper.probing import Probing
 from supervisor_conf.keeper.reports import LastStart, read_report, report_key, report_text
 from supervisor_conf.keeper.told import Told
 from supervisor_conf.law import commands, events, journey
 from supervisor_conf.law.commands import State
 from supervisor_conf.law.draining import Usage
 from supervisor_conf.law.events import Hold
-from supervisor_conf.law.journey import StartStep
 from supervisor_conf.law.lifecycle import LawBroken, Lifecycle
 from supervisor_conf.law.past import FALLBACK_RETRY, Past, read_past
-from supervisor_conf.law.rows import Cause, Row, Rules
+from supervisor_conf.law.rows import Cause, Rules
 from supervisor_conf.settings import AppSettings
-
-FIRST_LOOK: Final = 0.002
-LONGEST_LOOK: Final = 0.05
-LOOK_SHARE: Final = 0.04
-"""Seconds between two looks at the listeners: this share of the time spent so far, from the first to the longest.
-A start is then seen 2 % of its own length too late, on average, and 50 ms at most. A look costs 0.2 ms."""
-
-ELSEWHERE_INTERVAL: Final = 2.0
-"""Seconds between two looks at where else a slow starter listens: that reads all of /proc."""
-
-SECOND_OPINION: Final = 0.1
-"""Seconds after which a listener that seems to be foreign is looked at again: a server may just be forking."""
-
-GUARD_PAUSE: Final = 0.05
-"""Seconds between the route and the guard question: an app that answers one request at a time shall answer first who
-has waited for its start."""
-
-GUARD_LIMIT: Final = 30.0
-"""Seconds for the guard question of an app that is served already; a busy one answers late."""
 
 
 class House(Protocol):
@@ -89,10 +66,10 @@ class KeptApp:
         self._house = house
         self._log = log.bind(app=settings.name)
         self.care = Care(settings, self.law, self.generations, self.handle, self._log)
+        self._probing = Probing(settings, self.law, self.generations, self.handle, self._say, self._log)
         self._past = Past()  # as the plugin keeps it, for the next keeper
         self._events: deque[events.Event] = deque()
         self._handling = False
-        self._greenlets: dict[int, gevent.Greenlet[..., Any]] = {}  # one probe a generation
         self._alarm = gevent.get_hub().loop.timer(0)
 
     # ---------------------------------------------------------------------------------------------------
@@ -133,6 +110,7 @@ class KeptApp:
         self.settings = settings
         self.law.change(rules_of(settings, drain_limit))
         self.care.change(settings)
+        self._probing.change(settings)
         self.routes = replace(self.routes, path=settings.path)
         self.handle(events.Lifted(Hold.FAILED))  # the cure may be among them
 
@@ -153,8 +131,7 @@ class KeptApp:
     def forget(self) -> tuple[str, ...]:
         """It is gone for good: nothing rings any more. Returns what the plugin keeps of it."""
         self._alarm.close()
-        for greenlet in self.probing():
-            greenlet.kill(block=False)
+        self._probing.stop()
         return report_key(self.settings.name), past_key(self.settings.name)
 
     def spawned(self, generation: Spawned) -> None:
@@ -245,7 +222,7 @@ class KeptApp:
         self.usage.told(worker, (route.generation for route in self.routes.routes), self.routes.serial)
 
     def probing(self) -> list[gevent.Greenlet[..., Any]]:
-        return list(self._greenlets.values())
+        return self._probing.greenlets
 
     def _tell_if_drained(self) -> None:
         for row in list(self.law.rows):
@@ -263,11 +240,11 @@ class KeptApp:
                 self._tell_of_a_kill(generation, number)
                 self._house.tell_plugin(messages.Signal(self.settings.name, slot, generation, int(number)))
             case commands.Probe(generation):
-                self._in_background(generation, self._probe)
+                self._probing.look_until_ready(generation)
             case commands.AskGuard(generation):
-                self._in_background(generation, self._ask_guard)
+                self._probing.ask_guard(generation)
             case commands.SendShutdown(generation, limit):
-                gevent.spawn(self._send_shutdown, self.generations[generation], limit)
+                self._probing.send_shutdown(generation, limit)
             case commands.Publish():
                 self._publish(command)
             case commands.Drain(generation):
@@ -368,7 +345,7 @@ class KeptApp:
     def _ailing(self, report: Report) -> None:
         self.last_report = self._stamped(report)
         self._log.warning("app.ailing", generation=report.generation, pid=report.pid, summary=report.summary)
-        self._house.tell_plugin(messages.Say(f"{self.settings.name}: {report.summary}"))
+        self._say(report.summary)
         self._keep_report()
 
     def _keep_report(self) -> None:
@@ -409,10 +386,10 @@ class KeptApp:
             seconds=move.seconds,
         )
         if move.was is State.STARTING:
-            self._end_probe(move.generation)
+            self._probing.end(move.generation)
         line = self._line(move)
         if line:
-            self._house.tell_plugin(messages.Say(f"{self.settings.name}: {line}"))
+            self._say(line)
 
     def _line(self, move: commands.Moved) -> str:
         row = self.law.row(move.generation)
@@ -435,160 +412,13 @@ class KeptApp:
                 self.ready_after = None
         return ""
 
+    def _say(self, line: str) -> None:
+        """To the person at the terminal."""
+        self._house.tell_plugin(messages.Say(f"{self.settings.name}: {line}"))
+
     def _told_ready(self, move: commands.Moved) -> bool:
         """It was announced already: by this keeper, before a suspicion, or by the one before."""
         return move.generation in self._ready_told
-
-    # ---------------------------------------------------------------------------------------------------
-    # Probes: greenlets that end when their generation has moved on
-
-    def _in_background(self, generation: int, work: Callable[[Spawned, Row], None]) -> None:
-        row = self.law.row(generation)
-        if row is not None:
-            self._end_probe(generation)
-            self._greenlets[generation] = gevent.spawn(self._work, work, self.generations[generation], row)
-
-    def _work(self, work: Callable[[Spawned, Row], None], generation: Spawned, row: Row) -> None:
-        try:
-            work(generation, row)
-        except Exception as error:
-            # Without its probe a start would hang until its time limit; a new keeper looks again.
-            raise LawBroken(f"{self.settings.name}: {error}") from error
-
-    def _end_probe(self, generation: int) -> None:
-        greenlet = self._greenlets.pop(generation, None)
-        if greenlet is not None and greenlet is not gevent.getcurrent():
-            greenlet.kill(block=False)
-
-    def _probe(self, generation: Spawned, row: Row) -> None:
-        number = generation.generation
-        began = time.monotonic()
-        elsewhere_at = began + ELSEWHERE_INTERVAL / 2
-        while row.state is State.STARTING:
-            if (
-                not row.was_ready
-                and not row.journey.has(StartStep.EXEC)
-                and launching.is_over(generation.pid)
-            ):
-                self.handle(events.Executed(number))
-            finding = probes.look(generation)
-            if finding.verdict is Verdict.FOREIGN:
-                gevent.sleep(SECOND_OPINION)
-                finding = probes.look(generation)
-            match finding.verdict:
-                case Verdict.OURS:
-                    if self._serves(generation, row, finding.holder):
-                        self._warm_up(generation, row)
-                        self.handle(events.Answered(number, self._guard_if_required(generation, row)))
-                        return
-                case Verdict.FOREIGN:
-                    self.handle(events.Listening(number))
-                    self.handle(events.Foreign(number, finding.holder))
-                    return
-            if time.monotonic() >= elsewhere_at:
-                elsewhere_at = time.monotonic() + ELSEWHERE_INTERVAL
-                self._look_elsewhere(generation)
-            gevent.sleep(min(max((time.monotonic() - began) * LOOK_SHARE, FIRST_LOOK), LONGEST_LOOK))
-
-    def _serves(self, generation: Spawned, row: Row, holder: str) -> bool:
-        """One of ours has the listening socket: whether workers may be sent there."""
-        if generation.handed and row.guarded is None and not row.was_ready:
-            # The socket listened before the app did: only an answer shows that somebody accepts.
-            guarded = self._answer(generation, row)
-            if guarded is None:
-                return False
-            self.handle(events.GuardSeen(row.generation, guarded))
-        self.handle(events.Listening(row.generation))
-        self.handle(events.Ours(row.generation, holder))
-        return self._is_open(generation) and self._is_ready(generation, row)
-
-    def _answer(self, generation: Spawned, row: Row) -> bool | None:
-        """To the guard question; None if there was none."""
-        if not row.journey.noticed:
-            self.handle(events.Noticed(row.generation, note="nobody answers there"))
-        try:
-            return Asking(self.settings, generation).is_guarded(self._patience)
-        except NoAnswer as silence:
-            self.handle(events.Noticed(row.generation, note=str(silence)))
-            return None
-
-    def _is_open(self, generation: Spawned) -> bool:
-        """Makes it so. A socket that has gone again is looked for again."""
-        if not generation.socket:
-            return True
-        try:
-            open_to_workers(generation.socket)
-        except NotASocket as problem:
-            self.handle(events.Noticed(generation.generation, note=str(problem)))
-            return False
-        except OSError as error:
-            self.handle(events.Noticed(generation.generation, note=f"{generation.socket}: {error.strerror}"))
-            return False
-        return True
-
-    def _is_ready(self, generation: Spawned, row: Row) -> bool:
-        if self.settings.ready == "listen" or row.was_ready:
-            return True
-        question = f"GET {self.settings.ready}"
-        if not row.journey.noticed:
-            self.handle(events.Noticed(row.generation, note=f"{question} was not answered"))
-        try:
-            answer = Asking(self.settings, generation).is_ready(self._patience)
-        except NoAnswer as silence:
-            self.handle(events.Noticed(row.generation, note=str(silence)))
-            return False
-        self.handle(events.Noticed(row.generation, note=f"{question} answered {answer.status}"))
-        return answer.well
-
-    def _warm_up(self, generation: Spawned, row: Row) -> None:
-        """Each path once, whatever it answers: the start's time limit ends one that never does."""
-        for path in () if row.was_ready else self.settings.warm_up:
-            self.handle(events.Noticed(row.generation, note=f"warming up: GET {path} was not answered"))
-            try:
-                status: int | str = Asking(self.settings, generation).get(path, self._patience).status
-            except NoAnswer as silence:
-                status = str(silence)
-            self._log.info("app.warm-up", generation=generation.generation, path=path, status=status)
-
-    def _guard_if_required(self, generation: Spawned, row: Row) -> bool | None:
-        if not self.settings.require_pairing or row.guarded is not None:
-            return row.guarded
-        return self._guarded(generation, self._patience)
-
-    @property
-    def _patience(self) -> float:
-        # The start's own time limit ends the greenlet that asks.
-        return max(self.settings.startup_time_limit, 1.0)
-
-    def _ask_guard(self, generation: Spawned, row: Row) -> None:
-        gevent.sleep(GUARD_PAUSE)
-        self.handle(events.GuardSeen(row.generation, self._guarded(generation, GUARD_LIMIT)))
-
-    def _guarded(self, generation: Spawned, limit: float) -> bool:
-        try:
-            guarded = Asking(self.settings, generation).is_guarded(limit)
-        except NoAnswer as silence:
-            self._log.info("app.guard-unknown", generation=generation.generation, why=str(silence))
-            return False
-        self._log.info("app.guard", generation=generation.generation, guarded=guarded)
-        return guarded
-
-    def _send_shutdown(self, generation: Spawned, limit: float) -> None:
-        try:
-            accepted = Asking(self.settings, generation).shut_down(limit)
-            self._log.info("app.shutdown-message", generation=generation.generation, accepted=accepted)
-        except NoAnswer as silence:
-            accepted = False
-            self._log.info("app.shutdown-message", generation=generation.generation, why=str(silence))
-        self.handle(events.ShutdownAnswered(generation.generation, accepted))
-
-    def _look_elsewhere(self, generation: Spawned) -> None:
-        row = self.law.row(generation.generation)
-        found = probes.listens_elsewhere(generation)
-        if row is not None and found and found != row.journey.elsewhere:
-            line = words.elsewhere(found, row.journey.address)
-            self._house.tell_plugin(messages.Say(f"{self.settings.name}: {line}"))
-        self.handle(events.Noticed(generation.generation, elsewhere=found))
 
     # ---------------------------------------------------------------------------------------------------
     # Time
@@ -602,7 +432,7 @@ class KeptApp:
 
     def _ring(self) -> None:
         for generation in self.law.starting_due(time.monotonic()):
-            self._look_elsewhere(self.generations[generation])
+            self._probing.look_elsewhere(self.generations[generation])
         self.handle(events.TimePassed())
 
 
