@@ -77,12 +77,28 @@ class Probing:
     def look_until_ready(self, generation: int) -> None:
         self._in_background(generation, self._probe)
 
+    def end(self, generation: int) -> None:
+        greenlet = self._greenlets.pop(generation, None)
+        if greenlet is not None and greenlet is not gevent.getcurrent():
+            greenlet.kill(block=False)
+
     def ask_guard(self, generation: int) -> None:
         """Of one that serves already."""
         self._in_background(generation, self._ask_guard)
 
     def send_shutdown(self, generation: int, limit: float) -> None:
         gevent.spawn(self._send_shutdown, self._generations[generation], limit)
+
+    def look_elsewhere(self, generation: Spawned) -> None:
+        """Where does it listen, if not where it was told to?"""
+        row = self._law.row(generation.generation)
+        found = probes.listens_elsewhere(generation)
+        if row is not None and found and found != row.journey.elsewhere:
+            line = words.elsewhere(found, row.journey.address)
+            self._say(line)
+        self._tell(events.Noticed(generation.generation, elsewhere=found))
+
+    # ---------------------------------------------------------------------------------------------------
 
     def _in_background(self, generation: int, work: Callable[[Spawned, Row], None]) -> None:
         row = self._law.row(generation)
@@ -96,11 +112,6 @@ class Probing:
         except Exception as error:
             # Without its probe a start would hang until its time limit; a new keeper looks again.
             raise LawBroken(f"{self._settings.name}: {error}") from error
-
-    def end(self, generation: int) -> None:
-        greenlet = self._greenlets.pop(generation, None)
-        if greenlet is not None and greenlet is not gevent.getcurrent():
-            greenlet.kill(block=False)
 
     def _probe(self, generation: Spawned, row: Row) -> None:
         number = generation.generation
@@ -223,12 +234,3 @@ class Probing:
             accepted = False
             self._log.info("app.shutdown-message", generation=generation.generation, why=str(silence))
         self._tell(events.ShutdownAnswered(generation.generation, accepted))
-
-    def look_elsewhere(self, generation: Spawned) -> None:
-        """Where does it listen, if not where it was told to?"""
-        row = self._law.row(generation.generation)
-        found = probes.listens_elsewhere(generation)
-        if row is not None and found and found != row.journey.elsewhere:
-            line = words.elsewhere(found, row.journey.address)
-            self._say(line)
-        self._tell(events.Noticed(generation.generation, elsewhere=found))

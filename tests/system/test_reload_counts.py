@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
+
+import pytest
 
 from tests.kit import procfs
 from tests.kit.configs import app, front
@@ -75,6 +79,32 @@ def test_an_app_that_does_not_run_has_its_places_at_the_next_start(folder: Path)
         assert names(run) == {"shop:0", "shop:1"}
         run.get("/")
         wait_until(lambda: set(seats(run)) == {"shop:0", "shop:1"}, "two processes")
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_the_keeper_is_killed_in_the_middle(folder: Path, at_once: bool) -> None:
+    """The next one means the same by every place, whether or not the last one had heard of the change."""
+    with PorticoRun(folder, front() + app(command=LIFE, processes=2)) as run:
+        run.get("/")
+        old = wait_until(lambda: len(found := seats(run)) == 2 and found, "two processes")
+        keeper = run.keeper()
+        with Load(run.url, "/", clients=3) as load:
+            for processes in (3, 1):
+                write(run, front() + app(command=f"{LIFE} {processes}", processes=processes))
+                if at_once:  # it never hears of it
+                    os.kill(keeper, signal.SIGSTOP)
+                os.kill(run.pid, signal.SIGHUP)
+                wait_until(
+                    lambda count=processes: run.output.count("changed shop") >= 4 // count, "the reload"
+                )  # type: ignore[misc]
+                procfs.kill(keeper)
+                wait_until(lambda count=processes: len(seats(run)) == count, f"{processes} processes")  # type: ignore[misc]
+                wait_until(lambda: not any(map(procfs.alive, old.values())), "the end of the old ones")
+                keeper, old = run.keeper(), seats(run)
+                assert all(procfs.argv(pid)[-1] == str(processes) for pid in old.values())
+            load.wait_for_more(10)
+        assert set(load.tally) == {"200"}, load.tally
+        assert set(seats(run)) == {"shop"}
 
 
 def test_there_are_more_workers_and_fewer(folder: Path) -> None:

@@ -385,6 +385,10 @@ class LifecycleMachine(RuleBasedStateMachine):
 
 
 LifecycleMachine.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None, derandomize=True
+    # Of the profile «deep» a tenth: each example is a life of forty events and more.
+    max_examples=max(150, settings.default.max_examples // 10),
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=True,
 )
 TestLifecycleProperties = LifecycleMachine.TestCase
