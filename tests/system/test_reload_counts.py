@@ -27,6 +27,10 @@ def seats(run: PorticoRun) -> dict[str, int]:
     }
 
 
+def reloads(run: PorticoRun) -> int:
+    return run.output.count("changed shop")
+
+
 def reload(run: PorticoRun, config: str) -> str:
     write(run, config)
     done = run.app("reload")
@@ -89,19 +93,21 @@ def test_the_keeper_is_killed_in_the_middle(folder: Path, at_once: bool) -> None
         old = wait_until(lambda: len(found := seats(run)) == 2 and found, "two processes")
         keeper = run.keeper()
         with Load(run.url, "/", clients=3) as load:
-            for processes in (3, 1):
+            for number, processes in enumerate((3, 1), 1):
                 write(run, front() + app(command=f"{LIFE} {processes}", processes=processes))
                 if at_once:  # it never hears of it
                     os.kill(keeper, signal.SIGSTOP)
                 os.kill(run.pid, signal.SIGHUP)
-                wait_until(
-                    lambda count=processes: run.output.count("changed shop") >= 4 // count, "the reload"
-                )  # type: ignore[misc]
+                wait_until(lambda number=number: reloads(run) == number, "the reload")  # type: ignore[misc]
                 procfs.kill(keeper)
-                wait_until(lambda count=processes: len(seats(run)) == count, f"{processes} processes")  # type: ignore[misc]
-                wait_until(lambda: not any(map(procfs.alive, old.values())), "the end of the old ones")
-                keeper, old = run.keeper(), seats(run)
+                for pid in old.values():
+                    wait_for_end(pid)
+                old = wait_until(
+                    lambda count=processes: len(found := seats(run)) == count and found,  # type: ignore[misc]
+                    f"{processes} processes",
+                )
                 assert all(procfs.argv(pid)[-1] == str(processes) for pid in old.values())
+                keeper = run.keeper()
             load.wait_for_more(10)
         assert set(load.tally) == {"200"}, load.tally
         assert set(seats(run)) == {"shop"}
