@@ -305,7 +305,10 @@ class _Reader:
             expected = "one of inprocess, outofprocess"
             self._notes.refuse(model.place, shown(model.value), expected, 'hostingModel="outofprocess"')
         if self._flag("forwardWindowsAuthToken"):
-            expected = "false, since this machine has no Windows tokens: none is forwarded"
+            expected = (
+                "false, since this machine has no Windows tokens: none is forwarded "
+                "(a delegated Kerberos ticket is: forward_credentials in a portico.toml)"
+            )
             self._notes.warn(self._attributes["forwardWindowsAuthToken"].place, "true", expected)
         retries = self._attributes.get("startupRetryCount")
         if retries is not None:

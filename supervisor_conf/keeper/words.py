@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Final
 
 from supervisor_conf.control.messages import Refusal, Report, Spawned
+from supervisor_conf.law.journey import listed
 
 _REFUSALS: Final = {
     "stopped": (503, "The app was stopped by an administrator.", 60),
@@ -87,7 +88,7 @@ def story(report: Report) -> str:
 
 def elsewhere(addresses: Sequence[str], address: str) -> str:
     """Of an app that is being started."""
-    return f"listens on {', '.join(addresses)}, not yet on {address}, which it was given"
+    return f"listens on {listed(addresses)}, not yet on {address}, which it was given"
 
 
 def where(generation: Spawned) -> str:

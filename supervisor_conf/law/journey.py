@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -17,6 +18,9 @@ from supervisor_conf.control.messages import Report, Step
 LAST_LINES: Final = 40
 LAST_CHARACTERS: Final = 6000
 """What a report quotes of the app's output at most: a frame of 64 KiB holds it whatever JSON makes of it."""
+
+ADDRESSES_SHOWN: Final = 8
+"""An app may listen on thousands, and what is told of it must fit into a frame."""
 
 LAUNCHER_FAILED: Final = 125
 NOT_EXECUTABLE: Final = 126
@@ -193,7 +197,7 @@ def _listens_elsewhere(journey: Journey, limit: float) -> Failure:
     port = journey.elsewhere[0].rpartition(":")[2]
     return Failure(
         StartStep.LISTENING,
-        f"The app listens on {' and '.join(journey.elsewhere)}, and not on {journey.address}, "
+        f"The app listens on {listed(journey.elsewhere)}, and not on {journey.address}, "
         f"where it was told to ({limit:g} s were waited).",
         (
             f"Set `{_by_port(journey)}port = {port}` in [apps.{journey.app}], if the app must have this port "
@@ -202,6 +206,15 @@ def _listens_elsewhere(journey: Journey, limit: float) -> Failure:
         ),
         final=True,
     )
+
+
+def listed(addresses: Sequence[str]) -> str:
+    """«a», «a and b», «a, b and c»; of many the first ones, and how many more there are."""
+    shown = list(addresses[:ADDRESSES_SHOWN])
+    if len(addresses) > len(shown):
+        shown.append(f"{len(addresses) - len(shown)} more")
+    *others, last = shown
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _read_address(journey: Journey) -> str:

@@ -89,6 +89,27 @@ def test_the_two_cures_for_another_address() -> None:
     assert "{port}" in failure.advice[1]
 
 
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [
+        (1, "host:0"),
+        (2, "host:0 and host:1"),
+        (3, "host:0, host:1 and host:2"),
+        (10, "host:0, host:1, host:2, host:3, host:4, host:5, host:6, host:7 and 2 more"),
+    ],
+)
+def test_many_addresses_are_told_shortly(count: int, told: str) -> None:
+    assert journey.listed([f"host:{number}" for number in range(count)]) == told
+
+
+def test_a_report_fits_into_a_frame_however_many_addresses_there_are() -> None:
+    """An app that could make it longer could end the keeper, and with it every other app's."""
+    addresses = tuple(f"[fe80::1234:5678:9abc:def0]:{port}" for port in range(10_000, 60_000))
+    elsewhere = dataclasses.replace(LISTENING_NEXT, elsewhere=addresses)
+    report = journey.report(elsewhere, journey.timed_out(elsewhere, 120.0), 5.0, last_output="\0" * 100_000)
+    assert encode(report)
+
+
 def test_time_limits_name_the_step_that_was_not_reached() -> None:
     assert journey.timed_out(Journey("shop", 0.0), 2.0).step is StartStep.SPAWNED
     assert journey.timed_out(LISTENING_NEXT, 2.0).step is StartStep.LISTENING
