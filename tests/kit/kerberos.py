@@ -40,6 +40,7 @@ _CLIENTS = """\
     }}
 [domain_realm]
     localhost = {realm}
+    .localhost = {realm}
 """
 _KDC = """\
 [kdcdefaults]

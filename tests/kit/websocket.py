@@ -29,6 +29,7 @@ class WebSocketVisitor:
         early: bytes = b"",
         deflate: bool = False,
         subprotocols: Sequence[str] = (),
+        headers: Sequence[tuple[str, str]] = (),
     ) -> None:
         self.protocol = ClientProtocol(
             parse_uri(url.replace("http://", "ws://") + target),
@@ -41,7 +42,11 @@ class WebSocketVisitor:
         self._events: Iterator[object] = iter(())
         self.socket = socket.create_connection(address_of(url), TIMEOUT)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.protocol.send_request(self.protocol.connect())
+        request = self.protocol.connect()
+        for name, value in headers:  # each in place of what would be said
+            request.headers.pop(name, None)
+            request.headers[name] = value
+        self.protocol.send_request(request)
         self.socket.sendall(b"".join(self.protocol.data_to_send()) + early)
         self.answer = self._answer()
 
