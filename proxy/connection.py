@@ -18,7 +18,7 @@ from proxy.exchange import Exchange, too_large
 from proxy.failures import Cause, Failure, Side, Stage, malformed_request, proxy_status, reason_word
 from proxy.forward import forward
 from proxy.handlers import Ambiguous, MethodNotAllowed, NoApp
-from proxy.headers import Caller, Fields, request_id_of
+from proxy.headers import Caller, Fields
 from proxy.local_person import is_local_person
 from proxy.max_forwards import final_answer, hops_left, one_less
 from proxy.modules.answers import Answer
@@ -62,6 +62,7 @@ class Connection:
     __slots__ = (
         "_quick",
         "_served",
+        "_speaker",
         "_stream",
         "_visitor",
         "_worker",
@@ -77,9 +78,11 @@ class Connection:
         self._worker = worker
         self._served = 0
         self.caller = caller
-        # None: a trusted proxy, and each request says who it comes from.
-        self._visitor = None if worker.trust.includes(caller) else worker.trust.direct(caller)
-        self._quick = worker.quick if self._visitor is not None else worker.quick_trusted
+        # A trusted proxy's connection has a speaker: each request says who it comes from.
+        trusted = worker.trust.includes(caller)
+        self._speaker = worker.trust.speaker(caller) if trusted else None
+        self._visitor = worker.trust.direct(caller)
+        self._quick = worker.quick_trusted if trusted else worker.quick
         self.exchange: Exchange | None = None
         self.idle = True
         self.notes: dict[str, Any] | None = None  # modules remember something here
@@ -177,16 +180,15 @@ class Connection:
     def _serve_request(self, request: Request) -> None:
         worker = self._worker
         visitor, request_id = self._visitor, None
-        if trusted := visitor is None:
-            visitor = worker.trust.spoken_for(self.caller, request)
-            request_id = request_id_of(request.fields)
+        if self._speaker is not None:
+            visitor, request_id = self._speaker.of(request.fields)
         exchange = Exchange(
             request,
             self._stream,
             visitor,
             worker.settings.front,
             request_id or worker.request_id(),
-            trusted,
+            self._speaker is not None,
             worker.quick,
             worker.pipes if self._stream.splices else None,
         )
@@ -350,7 +352,7 @@ class Connection:
             loopback=request is not None
             and failure.refusal is not None
             and failure.refusal.report is not None
-            and self._visitor is not None
+            and self._speaker is None
             and is_local_person(self._stream.fileno(), self.caller, request, self._worker.owner),
             show_report=bool(desk and desk.settings.startup_error_page),
             link=desk.settings.startup_error_link if desk else "",

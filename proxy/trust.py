@@ -10,9 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
-from proxy.forwarded import Said, origin_of, plain_address, said_of
-from proxy.headers import Caller, caller_lines, forwarded_element
-from proxy.peer import Request
+from proxy.forwarded import NAMES, Said, origin_of, plain_address
+from proxy.headers import Caller, Fields, caller_lines, forwarded_element, request_id_of
 from supervisor_conf.settings import FrontSettings
 
 #: In `trusted_proxies`: whoever speaks to us over a Unix socket.
@@ -20,6 +19,9 @@ UNIX = "unix"
 #: Answers remembered, and the longest question that is.
 MEMORY = 1024
 LONGEST_REMEMBERED = 512
+LONGEST_NAME = 64
+
+REQUEST_ID = b"x-request-id"
 
 _MAPPED = IPv6Network("::ffff:0:0/96")
 
@@ -27,12 +29,14 @@ _MAPPED = IPv6Network("::ffff:0:0/96")
 @dataclass(frozen=True, slots=True)
 class Visitor:
     """`lines` are what the app is told of `caller`, as they are written, and `forwarded` likewise (b"" if it is not
-    told in that way); `host`: what the visitor asked for where a trusted proxy says so, else b""."""
+    told in that way); `host`: what the visitor asked for where a trusted proxy says so, else b""; `told`: a trusted
+    proxy has told the address."""
 
     caller: Caller
     lines: bytes
     forwarded: bytes = b""
     host: bytes = b""
+    told: bool = False
 
 
 class Networks:
@@ -79,7 +83,8 @@ class Trust:
         self._forwarded = front.trusted_fields != "x-forwarded"
         self._with_port = front.forwarded_for_port
         self._sends_forwarded = front.forwarded
-        self._memory: dict[tuple[Caller, Said], Visitor] = {}
+        self._names = _Names()
+        self._memories: dict[str, dict[Said, Visitor]] = {}
 
     def __bool__(self) -> bool:
         """Whether anybody is trusted."""
@@ -93,19 +98,13 @@ class Trust:
         """The peer itself."""
         return self._visitor(peer, b"")
 
-    def spoken_for(self, peer: Caller, request: Request) -> Visitor:
-        """Whom a trusted `peer` sends this request for; the peer itself if it does not tell."""
-        said = said_of(request.fields)
-        visitor = self._memory.get((peer, said))
-        if visitor is None:
-            visitor = self._resolve(peer, said)
-            if sum(len(value) for _, value in said) <= LONGEST_REMEMBERED:
-                if len(self._memory) >= MEMORY:
-                    self._memory.clear()
-                self._memory[peer, said] = visitor
-        return visitor
+    def speaker(self, peer: Caller) -> Speaker:
+        """Of a connection that `includes` its peer."""
+        # What is told depends on nothing else of the peer.
+        return Speaker(self, peer, self._names, self._memories.setdefault(peer.scheme, {}))
 
-    def _resolve(self, peer: Caller, said: Said) -> Visitor:
+    def resolve(self, peer: Caller, said: Said) -> Visitor:
+        """Whom a trusted `peer` speaks for; the peer itself if it does not tell."""
         origin = origin_of(
             said, self._networks.include, x_forwarded=self._x_forwarded, forwarded=self._forwarded
         )
@@ -113,8 +112,50 @@ class Trust:
         if origin.address:
             # A certificate of the proxy says nothing of whom it speaks for.
             caller = Caller(origin.address, origin.port, caller.scheme)
-        return self._visitor(caller, origin.host)
+        return self._visitor(caller, origin.host, told=bool(origin.address))
 
-    def _visitor(self, caller: Caller, host: bytes) -> Visitor:
+    def _visitor(self, caller: Caller, host: bytes, *, told: bool = False) -> Visitor:
         forwarded = forwarded_element(caller, self._with_port) if self._sends_forwarded else b""
-        return Visitor(caller, caller_lines(caller, self._with_port), forwarded, host)
+        return Visitor(caller, caller_lines(caller, self._with_port), forwarded, host, told)
+
+
+class Speaker:
+    """A trusted proxy on one connection. What it said of a visitor is remembered, since visitors come again."""
+
+    __slots__ = ("_direct", "_memory", "_names", "_peer", "_trust")
+
+    def __init__(self, trust: Trust, peer: Caller, names: _Names, memory: dict[Said, Visitor]) -> None:
+        self._trust = trust
+        self._peer = peer
+        self._names = names
+        self._memory = memory
+        self._direct = trust.direct(peer)
+
+    def of(self, fields: Fields) -> tuple[Visitor, bytes | None]:
+        """Whom it speaks for in a request, and the request id that it gives."""
+        names = self._names
+        told = [(key, value) for name, value in fields if (key := names[name])]
+        if not told:
+            return self._direct, None
+        said = tuple([pair for pair in told if pair[0] != REQUEST_ID])
+        visitor = (self._memory.get(said) or self._resolve(said)) if said else self._direct
+        return visitor, request_id_of(told) if len(said) < len(told) else None
+
+    def _resolve(self, said: Said) -> Visitor:
+        visitor = self._trust.resolve(self._peer, said)
+        if visitor.told and sum(len(value) for _, value in said) <= LONGEST_REMEMBERED:
+            if len(self._memory) >= MEMORY:
+                self._memory.clear()
+            self._memory[said] = visitor
+        return visitor
+
+
+class _Names(dict[bytes, bytes]):
+    """Names of fields as they are written to those that a proxy speaks by, b"" for all others."""
+
+    def __missing__(self, name: bytes) -> bytes:
+        lower = name.lower()
+        key = lower if lower in NAMES or lower == REQUEST_ID else b""
+        if len(self) < MEMORY and len(name) <= LONGEST_NAME:
+            self[name] = key
+        return key

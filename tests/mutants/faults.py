@@ -105,7 +105,7 @@ FAULTS = (
           "an endless list is followed to its end", TRUST),
     Fault("proxy/forwarded.py", "        _scheme(schemes[min(depth, len(schemes)) - 1])", "        _scheme(schemes[-1])",
           "a visitor says that it came by https", TRUST),
-    Fault("proxy/trust.py", "        visitor = self._memory.get((peer, said))", "        visitor = self._memory.get((peer, said[:1]))",
+    Fault("proxy/trust.py", "(self._memory.get(said) or self._resolve(said))", "(self._memory.get(said[:1]) or self._resolve(said))",
           "one visitor is taken for another one of the same proxy", TRUST),
     Fault("proxy/head.py", "crossing = partial(crossing_of_request, trusted=trusted)", "crossing = partial(crossing_of_request, trusted=True)",
           "an untrusted peer's X-Forwarded-Prefix crosses in the quick lane", TRUST),
@@ -143,6 +143,9 @@ FAULTS = (
           "who takes a byte now and then holds a thread of the app", PACE),
     Fault("proxy/body.py", "            left = None if give_up is None else max(give_up - self._stream.now(), 0)", "            left = timeout",
           "a chunk's extension is dribbled", PACE),
+    Fault("proxy/trust.py", "setdefault(peer.scheme, {})", "setdefault('', {})",
+          "who came by https is said to have come by http", TRUST),
+    Fault("proxy/trust.py", "        if visitor.told and sum(", "        if sum(", "the port of another connection is told", TRUST),
     # proxy_protocol.py, preambles.py
     Fault("proxy/proxy_protocol.py", "(header[:at] + bytes(4) + header[at + 4 :]) != int", "(header[:at] + bytes(4) + header[at + 4 :]) < int",
           "a bent header passes for a whole one", PREAMBLE),

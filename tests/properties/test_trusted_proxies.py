@@ -16,7 +16,7 @@ from proxy.head import QuickReader
 from proxy.headers import Caller, Fields, own_lines, request_fields
 from proxy.peer import read_request
 from proxy.strict import Limits
-from proxy.trust import Networks, Trust
+from proxy.trust import MEMORY, Networks, Trust
 from tests.kit.memory_front import memory_front, settings_of_memory
 from tests.properties.heads import values
 from tests.properties.test_quick_reader import plain_requests
@@ -230,10 +230,9 @@ def test_both_lanes_say_the_same_of_a_trusted_proxys_visitor(
             continue
         event("taken")
         whole = read_request(head, LIMITS)
-        visitor = trusting.spoken_for(PEER, quick)
-        assert visitor == trust(forwarded=with_forwarded, forwarded_for_port=with_port).spoken_for(
-            PEER, whole
-        )
+        visitor = trusting.speaker(PEER).of(quick.fields)[0]
+        afresh = trust(forwarded=with_forwarded, forwarded_for_port=with_port)
+        assert visitor == afresh.speaker(PEER).of(whole.fields)[0]
         ours = own_lines(visitor.lines, visitor.host or quick.host, b"id-1", b"t0ken", visitor.forwarded)
         assert quick.lines + ours == field_lines(
             request_fields(
@@ -314,7 +313,7 @@ def test_what_is_remembered_of_one_visitor_is_not_told_of_another() -> None:
     seen = []
     for lines in told * 2:
         request = read_request(b"GET / HTTP/1.1\r\nHost: a\r\n%b\r\n" % lines, LIMITS)
-        visitor = trusting.spoken_for(PEER, request)
+        visitor, _ = trusting.speaker(PEER).of(request.fields)
         seen.append((visitor.caller.address, visitor.caller.scheme, visitor.host))
     assert seen[:5] == seen[5:]
     assert seen[:5] == [
@@ -324,10 +323,46 @@ def test_what_is_remembered_of_one_visitor_is_not_told_of_another() -> None:
         ("192.0.2.1", "http", b"b"),
         ("10.0.0.9", "http", b""),
     ]
-    other = Caller("10.0.0.8", 5000, "http")
-    assert (
-        trusting.spoken_for(other, read_request(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", LIMITS)).caller == other
-    )
+    head = b"GET / HTTP/1.1\r\nHost: a\r\n%b\r\n"
+    for other in (
+        Caller("10.0.0.8", 5000, "http"),
+        Caller("10.0.0.9", 5000, "https"),
+        Caller("10.0.0.9", 1, "http"),
+    ):
+        speaker = trusting.speaker(other)
+        nobody, unknown, named = (
+            speaker.of(read_request(head % lines, LIMITS).fields)[0].caller
+            for lines in (b"", b"X-Forwarded-For: unknown\r\n", told[0])
+        )
+        assert nobody == unknown == other
+        assert (named.address, named.scheme) == ("192.0.2.1", other.scheme)
+
+
+def test_the_request_id_of_a_proxy_is_taken_once_and_when_it_is_sane() -> None:
+    speaker = trust().speaker(PEER)
+    for ids, taken in (
+        ([b"id-7"], b"id-7"),
+        ([b"id 7"], None),
+        ([b"id-7", b"id-7"], None),
+        ([], None),
+    ):
+        fields = [(b"X-Request-Id", value) for value in ids]
+        assert speaker.of([(b"Host", b"a"), *fields])[1] == taken
+        assert speaker.of([*fields, (b"X-Forwarded-For", b"192.0.2.1")])[1] == taken
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    trusting = trust()
+    speaker = trusting.speaker(PEER)
+    for number in range(3 * MEMORY):
+        speaker.of(
+            [(b"x-forwarded-for", b"192.0.%d.%d" % (number // 250, number % 250)), (b"n-%d" % number, b"")]
+        )
+    speaker.of([(b"x-forwarded-for", b"192.0.2.1," + b" " * 1000 + b"10.0.0.1"), (b"n" * 1000, b"")])
+    assert len(speaker._memory) <= MEMORY
+    assert len(trusting._names) <= MEMORY
+    assert not any(len(value) > 500 for said in speaker._memory for _, value in said)
+    assert max(map(len, trusting._names)) < 100
 
 
 @pytest.mark.parametrize(

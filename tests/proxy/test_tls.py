@@ -13,7 +13,6 @@ from structlog.testing import capture_logs
 
 from proxy.handshakes import TOLD_EVERY, Failures, Handshakes, reason_of
 from proxy.headers import Caller
-from proxy.peer import Framing, Request
 from proxy.streams import TimedOut
 from proxy.tls import Tls, context_for, names_of, subject_of
 from proxy.tls_stream import Truncated
@@ -170,5 +169,4 @@ def test_a_certificate_of_a_trusted_proxy_is_not_that_of_whom_it_speaks_for() ->
         proxy = Caller("192.0.2.7", 1, "https", certificate=b"0", subject="CN=proxy", names=(("DNS", "p"),))
         for fields, certificate in (([(b"X-Forwarded-For", b"198.51.100.1")], b""), ([], b"0")):
             head = [(b"Host", b"a"), *fields]
-            request = Request(b"GET", b"/", b"1.1", head, Framing.NONE, 0, True)
-            assert front.trust.spoken_for(proxy, request).caller.certificate == certificate
+            assert front.trust.speaker(proxy).of(head)[0].caller.certificate == certificate
