@@ -38,6 +38,13 @@ BASIC: Final = (
         "In place of `file`: a PAM service, that is a file of `/etc/pam.d`.",
         example='"login"',
     ),
+    Key(
+        "groups",
+        kinds.OPTIONAL_FILE,
+        "",
+        "A file of lines `group: name name`, as Apache's `AuthGroupFile`: whose groups the app is told.",
+        example='"htgroup"',
+    ),
     Key("realm", kinds.TEXT, "Portico", "What the visitor is told that he signs in to.", example='"Shop"'),
     Key("required", kinds.FLAG, True, REQUIRED_TEXT),
     Key(

@@ -14,7 +14,7 @@ from gevent.lock import BoundedSemaphore
 from proxy.editable import Edit
 from proxy.identity import Identity
 from proxy.modules import Context, Module, Refuse, ResponseHead, Visit
-from proxy.modules.htpasswd import Htpasswd
+from proxy.modules.htpasswd import Htpasswd, WatchedFile, parse_groups
 from proxy.modules.password_hashes import belongs
 from proxy.modules.sign_ins import Guesses, Remembered, client_key
 
@@ -63,7 +63,7 @@ class FileSource:
 
 
 class Basic(Module):
-    """Options: `file` or `pam`, `realm`, `required`, `pass_authorization`, `remember`."""
+    """Options: `file` or `pam`, `groups`, `realm`, `required`, `pass_authorization`, `remember`."""
 
     def __init__(self, options: Mapping[str, Any], context: Context) -> None:
         self._context = context
@@ -71,6 +71,7 @@ class Basic(Module):
         self._required: bool = options["required"]
         self._passes: bool = options["pass_authorization"]
         self._source = _source(options, context)
+        self._groups = _groups(options["groups"], context)
         self._remembered = Remembered(options["remember"])
         self._guesses = Guesses()
         self._checks = BoundedSemaphore(self._source.at_once)
@@ -89,7 +90,7 @@ class Basic(Module):
         refusal = self._sign_in(client_key(visit.client), user, password)
         if refusal is not None:
             return refusal
-        visit.authenticate(Identity(user, "Basic"))
+        visit.authenticate(Identity(user, "Basic", self._groups_of(user)))
         if not self._passes:
             visit.edit(_WITHOUT_PASSWORD)
         return None
@@ -101,8 +102,16 @@ class Basic(Module):
 
     def close(self) -> None:
         self._source.close()
+        if self._groups is not None:
+            self._groups.close()
 
     # ----------------------------------------------------------------------------------------------------------
+
+    def _groups_of(self, user: str) -> tuple[str, ...]:
+        if self._groups is None:
+            return ()
+        self._groups.refresh(self._context.now())
+        return self._groups.value.get(user, ())
 
     def _sign_in(self, client: str, user: str, password: str) -> Refuse | None:
         now = self._context.now()
@@ -155,6 +164,16 @@ def _source(options: Mapping[str, Any], context: Context) -> Source:
         return PamSource(service)
     try:
         return FileSource(Htpasswd(Path(file), context.now(), context.log))
+    except OSError as problem:
+        raise ValueError(f"{file} cannot be read: {problem.strerror or problem}") from problem
+
+
+def _groups(file: str | None, context: Context) -> WatchedFile[dict[str, tuple[str, ...]]] | None:
+    """Raises ValueError."""
+    if not file:
+        return None
+    try:
+        return WatchedFile(Path(file), parse_groups, context.now(), context.log)
     except OSError as problem:
         raise ValueError(f"{file} cannot be read: {problem.strerror or problem}") from problem
 

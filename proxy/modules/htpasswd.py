@@ -1,13 +1,15 @@
-"""An htpasswd file: who may sign in, with which hash. Read with the rights the worker starts with, then kept open:
-`htpasswd` writes a changed file where it is."""
+"""Files of users: htpasswd (who may sign in, with which hash) and htgroup (which groups they have).
+
+Read with the rights the worker starts with, then kept open: `htpasswd` writes a changed file where it is.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sized
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from proxy.modules.password_hashes import Unsupported, check_supported
 
@@ -16,6 +18,7 @@ LOOK_EVERY: Final = 1.0
 """Seconds. A change is taken over when the file was the same at two looks: it may be half written."""
 
 Stamp = tuple[int, int, int, int]
+Parsed = TypeVar("Parsed", bound=Sized)
 
 
 class BadFile(ValueError):
@@ -43,17 +46,32 @@ def parse(text: str, file: str) -> dict[str, str]:
     return found
 
 
-class Htpasswd:
-    """The file as it is now. Raises BadFile, OSError when it cannot be read at the start."""
+def parse_groups(text: str, file: str) -> dict[str, tuple[str, ...]]:
+    """Users and their groups, of lines `group: user user` as Apache has them. Raises BadFile."""
+    found: dict[str, dict[str, None]] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        group, colon, users = line.partition(":")
+        if not colon or not group or not group.isprintable() or group != group.strip():
+            raise BadFile(f"{file}, line {number}: no line of the form group: name name")
+        for user in users.split():
+            found.setdefault(user, {})[group] = None
+    return {user: tuple(names) for user, names in found.items()}
 
-    def __init__(self, path: Path, now: float, log: Any) -> None:
+
+class WatchedFile(Generic[Parsed]):
+    """`value` is the file as it is now, parsed. Raises BadFile, OSError when it cannot be read at the start."""
+
+    def __init__(self, path: Path, parse: Callable[[str, str], Parsed], now: float, log: Any) -> None:
         self._path = path
+        self._parse = parse
         self._log = log
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._stamp = self._seen = self._look()
         self._refused: Stamp | None = None
         self._looked = now
-        self.users: Mapping[str, str] = self._read()
+        self.value = self._read()
 
     def refresh(self, now: float) -> None:
         """Take over a change. A file that is wrong changes nothing and is told once."""
@@ -65,13 +83,13 @@ class Htpasswd:
         if seen == self._stamp or seen != before or seen == self._refused:
             return
         try:
-            self.users = self._read()
+            self.value = self._read()
         except (BadFile, OSError) as problem:
             self._refused = seen
             self._log.warning("htpasswd.refused", reason=str(problem))
             return
         self._stamp = seen
-        self._log.info("htpasswd.changed", users=len(self.users))
+        self._log.info("htpasswd.changed", file=str(self._path), entries=len(self.value))
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -89,16 +107,28 @@ class Htpasswd:
         found = os.fstat(self._descriptor)
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
-    def _read(self) -> dict[str, str]:
+    def _read(self) -> Parsed:
         raw = os.pread(self._descriptor, LARGEST + 1, 0)
         if len(raw) > LARGEST:
             raise BadFile(f"{self._path} is larger than {LARGEST} bytes")
         try:
-            return parse(raw.decode("utf-8-sig"), str(self._path))
+            return self._parse(raw.decode("utf-8-sig"), str(self._path))
         except UnicodeDecodeError:
             raise BadFile(f"{self._path} is not UTF-8") from None
 
-    # ----------------------------------------------------------------------------------------------------------
+
+class Htpasswd:
+    """Users and their hashes, as the file has them now."""
+
+    def __init__(self, path: Path, now: float, log: Any) -> None:
+        """Raises BadFile, OSError."""
+        self._file = WatchedFile(path, parse, now, log)
+        self.refresh = self._file.refresh
+        self.close = self._file.close
+
+    @property
+    def users(self) -> Mapping[str, str]:
+        return self._file.value
 
     def hash_to_check(self, user: str) -> tuple[str, bool]:
         """The user's hash; for one who does not exist somebody's, and False: an answer takes as long for a name that is

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend_shim.identity import KEY_LABEL, visitor_of
+from backend_shim.identity import Visitor as Known
 from backend_shim.pairing import Pairing
 from proxy.modules.basic import challenge, is_basic, read_credentials
 from tests.kit.client import Headers, Response, get
@@ -77,16 +78,21 @@ def ask(
 
 
 def user_of(answer: Response) -> str:
+    visitor = visitor_in(answer)
+    assert visitor.scheme == ("Basic" if visitor.user else "")
+    return visitor.user
+
+
+def visitor_in(answer: Response) -> Known:
     """Whom the app was told of, as its shim would read it."""
     assert answer.status == 200, answer
     fields = dict(line.split(b": ", 1) for line in answer.body.split(b"\r\n")[1:] if b": " in line)
     if b"MS-ASPNETCORE-IDENTITY" not in fields:
-        return ""
+        return Known()
     key = Pairing("t0ken", "/", None).key(KEY_LABEL)
     visitor = visitor_of([fields[b"MS-ASPNETCORE-IDENTITY"]], key, [fields[b"X-Request-ID"]])
     assert visitor is not None
-    assert visitor.scheme == "Basic"
-    return visitor.user
+    return visitor
 
 
 def told(worker: WorkerProcess) -> list[dict[str, Any]]:
@@ -127,7 +133,7 @@ def test_a_password_is_hashed_once(tmp_path: Path) -> None:
         assert user_of(ask(worker, "ann:secret")) == "ann"
         wait_until(lambda: ask(worker, "ann:secret").status != 200, "the new file to count")
         assert user_of(ask(worker, "ann:other")) == "ann"
-        assert [line["users"] for line in told(worker) if line["event"] == "htpasswd.changed"] == [1]
+        assert [line["entries"] for line in told(worker) if line["event"] == "htpasswd.changed"] == [1]
 
 
 def test_requests_with_one_password_at_once_are_one_check(tmp_path: Path) -> None:
@@ -184,6 +190,17 @@ def test_the_app_sees_the_password_only_if_it_is_to(tmp_path: Path) -> None:
         answer = ask(worker, "ann:secret")
         assert user_of(answer) == "ann"
         assert b"Authorization: Basic " + b64encode(b"ann:secret") in answer.body
+
+
+def test_the_groups_of_a_file(tmp_path: Path) -> None:
+    groups = tmp_path / "htgroup"
+    groups.write_text("staff: ann bob\nshop: ann\n")
+    with front(tmp_path, f'groups = "{groups}"', people=("ann:secret", "carl:five")) as (worker, _):
+        assert visitor_in(ask(worker, "ann:secret")).groups == ("staff", "shop")
+        assert visitor_in(ask(worker, "carl:five")).groups == ()
+        groups.write_text("staff: carl\n")
+        wait_until(lambda: visitor_in(ask(worker, "carl:five")).groups == ("staff",), "the new groups")
+        assert visitor_in(ask(worker, "ann:secret")).groups == ()
 
 
 def test_two_authorization_fields_are_none(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.modules.htpasswd import LOOK_EVERY, BadFile, Htpasswd, parse
+from proxy.modules.htpasswd import LOOK_EVERY, BadFile, Htpasswd, parse, parse_groups
 from proxy.modules.password_hashes import LONGEST_BCRYPT, Unsupported, belongs, check_supported
 
 
@@ -123,6 +123,20 @@ def test_an_error_names_its_line(text: str, sentence: str) -> None:
     assert "sesame" not in str(caught.value)
 
 
+def test_groups() -> None:
+    text = "# who is who\n\nstaff: ann bob\nall the others: carl\nstaff: dora ann\nnobody:\n"
+    assert parse_groups(text, "f") == {
+        "ann": ("staff",),
+        "bob": ("staff",),
+        "carl": ("all the others",),
+        "dora": ("staff",),
+    }
+    assert parse_groups("a: ann\nb: ann\n", "f") == {"ann": ("a", "b")}
+    for wrong in ("staff", ": ann", " staff: ann", "st\x07aff: ann"):
+        with pytest.raises(BadFile, match="f, line 1: no line of the form group: name name"):
+            parse_groups(wrong, "f")
+
+
 class Log:
     def __init__(self) -> None:
         self.lines: list[tuple[str, dict[str, Any]]] = []
@@ -154,7 +168,7 @@ def test_a_changed_file_is_taken_over_when_it_has_come_to_rest(tmp_path: Path, r
     assert looked(file, now + LOOK_EVERY / 2) == {"ann"}  # nobody looks so often
     assert looked(file, now + LOOK_EVERY) == {"ann"}  # it may be half written
     assert looked(file, now + 2 * LOOK_EVERY) == {"ann", "bob"}
-    assert log.lines == [("htpasswd.changed", {"users": 2})]
+    assert log.lines == [("htpasswd.changed", {"file": str(path), "entries": 2})]
     file.close()
 
 
