@@ -44,9 +44,13 @@ def read_process(pid: int) -> Process | None:
     # The name may hold blanks and brackets: what follows the last bracket is regular.
     name = line[line.index(b"(") + 1 : line.rindex(b")")]
     state, parent, group, session = line[line.rindex(b")") + 2 :].split()[:4]
-    return Process(
-        pid, name.decode("utf-8", "replace"), state.decode(), int(parent), int(group), int(session)
-    )
+    return Process(pid, _printable(name), state.decode(), int(parent), int(group), int(session))
+
+
+def _printable(name: bytes) -> str:
+    """Every process may call itself what it likes (PR_SET_NAME), and its name ends up on terminals and in pages."""
+    text = name.decode("utf-8", "replace")
+    return text if text.isprintable() else "".join(one if one.isprintable() else "?" for one in text)
 
 
 def snapshot() -> dict[int, Process]:
