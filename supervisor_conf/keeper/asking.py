@@ -17,6 +17,9 @@ from supervisor_conf.settings import AppSettings
 TOKEN_HEADER: Final = "MS-ASPNETCORE-TOKEN"
 EVENT_HEADER: Final = "MS-ASPNETCORE-EVENT"
 
+LONGEST_QUOTE: Final = 200
+"""Characters of what h11 says of an app's bytes, which it quotes."""
+
 _READ_SIZE: Final = 16 * 1024
 _QUEUE_PAUSE: Final = 0.01
 
@@ -79,7 +82,7 @@ class Asking:
         except OSError as error:
             raise NoAnswer(f"{question}: {error.strerror or error}") from None
         except h11.RemoteProtocolError as error:
-            raise NoAnswer(f"{question} was not answered in HTTP: {error}") from None
+            raise NoAnswer(f"{question} was not answered in HTTP: {str(error)[:LONGEST_QUOTE]}") from None
 
     @property
     def _host(self) -> str:

@@ -22,6 +22,9 @@ LAST_CHARACTERS: Final = 6000
 ADDRESSES_SHOWN: Final = 8
 """An app may listen on thousands, and what is told of it must fit into a frame."""
 
+LONGEST_SUMMARY: Final = 2000
+"""Characters of a report's sentence: it may quote what an app has said."""
+
 LAUNCHER_FAILED: Final = 125
 NOT_EXECUTABLE: Final = 126
 NOT_FOUND: Final = 127
@@ -279,7 +282,7 @@ def report(
         app=journey.app,
         generation=generation,
         pid=pid,
-        summary=failure.summary,
+        summary=failure.summary[:LONGEST_SUMMARY],
         failed_step=failure.step or "",
         steps=journey.steps,
         exit="" if status is None else exit_words(status),

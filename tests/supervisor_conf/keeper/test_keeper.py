@@ -183,6 +183,20 @@ def test_a_ready_path_that_answers_badly_is_named(keeper: MakePeer) -> None:
         assert "GET /ready answered 500" in report.summary
 
 
+def test_an_app_that_answers_nonsense_does_not_end_the_keeper(keeper: MakePeer) -> None:
+    """What it says is quoted, shortly: a report that fits into no frame would end the keeper of all apps."""
+    nonsense = (
+        "import os, socket\ns = socket.create_server(('127.0.0.1', int(os.environ['PORT'])))\n"
+        "while True:\n"
+        "    c = s.accept()[0]; c.recv(9999); c.sendall(b'HTTP/1.1 ' + b'\\1' * 15_000 + b'\\r\\n\\r\\n'); c.close()"
+    )
+    with keeper(python(nonsense), ready="/ready", startup_time_limit=0.8) as peer, worker_of(peer) as worker:
+        worker.say(messages.Need("shop"))
+        report = failure(worker)
+        assert "GET /ready was not answered in HTTP: illegal status line" in report.summary
+        assert len(report.summary) < 500
+
+
 def test_require_pairing_refuses_an_app_that_is_not_guarded(keeper: MakePeer) -> None:
     with keeper(server(guarded=False), require_pairing=True) as peer, worker_of(peer) as worker:
         worker.say(messages.Need("shop"))

@@ -110,6 +110,14 @@ def test_a_report_fits_into_a_frame_however_many_addresses_there_are() -> None:
     assert encode(report)
 
 
+def test_a_report_fits_into_a_frame_whatever_the_probe_was_told() -> None:
+    noticed = dataclasses.replace(LISTENING_NEXT, noticed="\x01" * 100_000)
+    noticed = noticed.reach(StartStep.LISTENING, 1.0).reach(StartStep.OURS, 1.0)
+    report = journey.report(noticed, journey.timed_out(noticed, 120.0), 5.0, last_output="\0" * 100_000)
+    assert report.summary.startswith("The app listens, but was not ready within 120 s (")
+    assert encode(report)
+
+
 def test_time_limits_name_the_step_that_was_not_reached() -> None:
     assert journey.timed_out(Journey("shop", 0.0), 2.0).step is StartStep.SPAWNED
     assert journey.timed_out(LISTENING_NEXT, 2.0).step is StartStep.LISTENING
