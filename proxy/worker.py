@@ -58,6 +58,8 @@ from supervisor_conf.logfiles import take_over
 from supervisor_conf.settings import Listen, Settings, from_json
 
 REPORT_EVERY = 1.0
+UNAUTHORIZED = 401
+"""No failure, but the first half of every conversation in which a visitor says who he is."""
 #: Objects made and kept until cycles are looked for; Python's 700 is a few requests, and what a request makes is no
 #: cycle.
 COLLECT_AFTER = 20_000
@@ -281,7 +283,7 @@ class Worker:
             self.pipeline.finished(exchange)
         if self._access is not None:
             self._access.write(exchange)
-        if exchange.reason:
+        if exchange.reason and exchange.status != UNAUTHORIZED:
             desk = getattr(exchange, "desk", None)
             if desk is not None:
                 desk.failures += 1

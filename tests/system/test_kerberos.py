@@ -323,3 +323,37 @@ def quietly(run: PorticoRun, target: str, headers: list[tuple[str, str]]) -> int
         return run.get(target, headers).status
     except (OSError, h11.RemoteProtocolError):
         return 0
+
+
+# ------------------------------------------------------------------------------------------------------------
+# What does not work is said before anything starts
+
+
+def test_a_keytab_that_does_not_work(place: Place, folder: Path) -> None:
+    good = (place.run.directory / "http.keytab").read_bytes()
+    cases = [
+        (good[:-7], 0o600, {}, "is no keytab: it is cut off in the middle of an entry"),
+        (b"not a keytab", 0o600, {}, "is no keytab: it does not begin as a keytab does"),
+        (good, 0o644, {}, "can be read by every user of this machine: chmod 600"),
+        (
+            good,
+            0o600,
+            {"principal": f"HTTP/nowhere@{REALM}"},
+            f"holds no key of HTTP/nowhere@{REALM}, only of",
+        ),
+        (None, 0o600, {}, "cannot be read: No such file or directory"),
+        (good, 0o600, {"principal": "HTTP/no-realm"}, "a service with its realm"),
+        (good, 0o600, {"persist": "ever"}, "one of request, connection"),
+    ]
+    keytab = folder / "http.keytab"
+    for content, mode, options, says in cases:
+        keytab.unlink(missing_ok=True)
+        if content is not None:
+            keytab.write_bytes(content)
+            keytab.chmod(mode)
+        run = PorticoRun(folder, front() + negotiate(keytab="http.keytab", **options) + app())
+        ended = run.command("check")
+        assert ended.status in (1, 2)
+        assert says in ended.err
+        assert "portico.toml:" in ended.err
+        assert not (folder / "run").exists()
