@@ -38,6 +38,8 @@ GREENLET_PATIENCE = 1.0
 #: `Connection: close`. Closing at once broke requests that were on their way (194 in 6 restarts; so: 0).
 DRAIN_PATIENCE = 2.0
 LINGER = 2.0
+#: A connection is new so long: its first request needs a round trip, and a packet may be lost.
+FRESH = 1.0
 
 REASONS = {
     400: b"Bad Request",
@@ -96,6 +98,16 @@ class Connection:
     def close(self) -> None:
         self._stream.close()
         self._worker.closed(self)
+
+    def is_spare(self, now: float) -> bool:
+        """Whether it may make way for another one: idle, and not so new that its first request is on its way."""
+        return self.idle and (self._served > 0 or now - self.idle_since >= FRESH)
+
+    def make_way(self) -> bool:
+        """Close, unless a request has arrived that the loop has not told of yet."""
+        if self._stream.is_still_quiet():
+            self.close()
+        return self._stream.closed
 
     def refuse(self, failure: Failure) -> None:
         """Answer this, whatever is asked here, and close."""

@@ -31,12 +31,14 @@ FULL = (
 
 
 class Resting(Protocol):
-    """A connection: whether nothing happens on it, and since when (monotonic)."""
+    """A connection. `is_spare(now)`: nothing happens on it, and nobody has just come; `idle_since`: monotonic;
+    `make_way`: close, unless something has arrived meanwhile, and say whether."""
 
-    idle: bool
     idle_since: float
 
-    def close(self) -> None: ...
+    def is_spare(self, now: float) -> bool: ...
+
+    def make_way(self) -> bool: ...
 
 
 AnyResting = TypeVar("AnyResting", bound=Resting)
@@ -79,12 +81,12 @@ class Door:
         now = self._now()
         if now < self._look_again:
             return False
-        idle = [connection for connection in connections if connection.idle]
-        for connection in heapq.nsmallest(CLOSED_AT_ONCE, idle, key=lambda one: one.idle_since):
-            connection.close()
-        if not idle:
+        spare = [connection for connection in connections if connection.is_spare(now)]
+        longest = heapq.nsmallest(CLOSED_AT_ONCE, spare, key=lambda one: one.idle_since)
+        gone = sum([connection.make_way() for connection in longest])
+        if not gone:
             self._look_again = now + LOOK_AGAIN
-        return bool(idle)
+        return gone > 0
 
     def admits(self, caller: Caller) -> bool:
         """Whether this client may have another connection."""

@@ -100,12 +100,7 @@ class Worker:
         self.handlers = Handlers(settings.apps)
         self.deadlines = Deadlines()
         self._handshakes = self._handshakes_with(bundle)
-        self._door = Door(
-            settings.front.max_connections or capacity(),
-            settings.front.max_connections_per_client,
-            self._brings_many,
-            self.deadlines.now,
-        )
+        self._door = self._new_door()
         self._preambles = Preambles(
             self.deadlines.loop, self.deadlines.now, self.trust.includes, self._look_whether_empty
         )
@@ -210,6 +205,15 @@ class Worker:
     def _connected(self, stream: Stream, caller: Caller) -> None:
         """It may be encrypted; from here on it is HTTP."""
         self._hold(Connection(stream, caller, self))
+
+    def _new_door(self) -> Door:
+        front = self.settings.front
+        return Door(
+            front.max_connections or capacity(),
+            front.max_connections_per_client,
+            self._brings_many,
+            self.deadlines.now,
+        )
 
     def _hold(self, connection: Connection) -> None:
         self._connections.add(connection)

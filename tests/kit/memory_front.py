@@ -66,6 +66,7 @@ class MemoryFront(Worker):
         self.deadlines.close()
         self.loop = MemoryLoop()
         self.deadlines = Deadlines(TICK, self.loop.clock, self.loop, self.loop.poller)
+        self._door = self._new_door()
         self.told: list[object] = []
         self._handshakes = self._handshakes_with(material().bundle if tls else None)
         self.backend = Backend(settings.apps, self._tell, self.deadlines, self._connect)

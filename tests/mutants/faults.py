@@ -124,8 +124,12 @@ FAULTS = (
     # door.py
     Fault("proxy/door.py", "        return held < self.limit or", "        return True or",
           "connections until the descriptors are gone", DOOR),
-    Fault("proxy/door.py", "for connection in connections if connection.idle]", "for connection in connections]",
+    Fault("proxy/connection.py", "        return self.idle and (self._served > 0 or now - self.idle_since >= FRESH)", "        return self._served > 0 or now - self.idle_since >= FRESH",
           "a request is cut off to make room", DOOR),
+    Fault("proxy/connection.py", "(self._served > 0 or now - self.idle_since >= FRESH)", "True",
+          "who has just come is closed for who comes next", DOOR),
+    Fault("proxy/connection.py", "        if self._stream.is_still_quiet():\n            self.close()\n        return", "        self.close()\n        return",
+          "a request that has arrived is dropped to make room", DOOR),
     Fault("proxy/door.py", "heapq.nsmallest(", "heapq.nlargest(", "who has just come is closed first", DOOR),
     Fault("proxy/door.py", "            self._clients[client] -= 1", "            self._clients[client] -= 0",
           "a client is shut out for ever", DOOR),

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from proxy.connection import FRESH
 from proxy.door import CLOSED_AT_ONCE, client_of
 from tests.kit.memory import MemorySocket
 from tests.kit.memory_front import MemoryFront, memory_front
@@ -61,6 +62,7 @@ def test_idle_connections_make_room_those_first_that_have_been_idle_longest() ->
         for _ in range(count):
             idle.append(front.visit())
             front.loop.pass_time(0.5)
+        front.loop.pass_time(FRESH)
         new = busy(front)
         assert not new.can_read()
         assert [visitor.ended for visitor in idle] == [True] * CLOSED_AT_ONCE + [False] * 3
@@ -74,6 +76,8 @@ def test_who_works_is_never_closed_to_make_room() -> None:
     with memory_front(front={"max_connections": 2}) as front:
         front.publish(1)
         working, resting = busy(front), front.visit()
+        assert front.visit().recv_all().startswith(FULL)  # a request may be on its way
+        front.loop.pass_time(FRESH)
         new = busy(front)
         assert resting.ended
         assert not working.can_read()
@@ -81,6 +85,25 @@ def test_who_works_is_never_closed_to_make_room() -> None:
         assert front.visit().recv_all().startswith(FULL)
         front.loop.pass_time(1)
         assert front.visit().recv_all().startswith(FULL)
+
+
+def test_a_kept_connection_makes_way_at_once_but_not_with_a_request_on_it() -> None:
+    with memory_front(front={"max_connections": 2}) as front:
+        front.publish(1)
+        kept = [busy(front), busy(front)]
+        for app in front.apps:
+            app.send(OK)
+        front.settle()
+        front.loop.pass_time(5)
+        for visitor in kept:
+            assert visitor.recv_all().startswith(b"HTTP/1.1 200 ")
+        kept[0].send(ASK)  # has arrived, and the loop has not told yet
+        new = front.visit()
+        front.settle()
+        assert not kept[0].ended
+        assert kept[1].ended
+        assert not new.can_read()
+        assert len(front._connections) == 2
 
 
 @pytest.mark.parametrize("flood", [1, 10])

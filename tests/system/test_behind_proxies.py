@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.kit.certificates import Authority
 from tests.kit.client import free_port
 from tests.kit.configs import app, front
 from tests.kit.proxies import haproxy, nginx
@@ -26,22 +28,43 @@ class Front:
     run: PorticoRun
     preambles: int
     """The port whose connections begin with the PROXY protocol."""
+    encrypted: int
+    """The same, and then with TLS."""
+    authority: Authority
+    pem: Path
 
 
 @pytest.fixture(scope="module")
 def behind(module_folder: Path) -> Iterator[Front]:
-    preambles = free_port()
-    listens = ["http://127.0.0.1:@PORT@", f"http://127.0.0.1:{preambles} proxy_protocol"]
+    preambles, encrypted = free_port(), free_port()
+    authority = Authority(module_folder)
+    pair = authority.issue("127.0.0.1", file="front")
+    pem = module_folder / "haproxy.pem"
+    pem.write_text(pair.certificate.read_text() + pair.key.read_text())
+    listens = [
+        "http://127.0.0.1:@PORT@",
+        f"http://127.0.0.1:{preambles} proxy_protocol",
+        f"https://127.0.0.1:{encrypted} proxy_protocol",
+    ]
     keys = {"listen": listens, "trusted_proxies": ["127.0.0.1"], "workers": 1, "forwarded": True}
-    with PorticoRun(module_folder, front(**keys) + app()) as run:
+    config = front(**keys) + f"[front.tls]\n{pair.toml}\n" + app()
+    with PorticoRun(module_folder, config) as run:
         run.get("/")
-        yield Front(run, preambles)
+        yield Front(run, preambles, encrypted, authority, pem)
 
 
-def ask(port: int, lines: str = "", *, preamble: bytes = b"", source: str = VISITOR) -> bytes:
+def ask(
+    port: int,
+    lines: str = "",
+    *,
+    preamble: bytes = b"",
+    source: str = VISITOR,
+    tls: ssl.SSLContext | None = None,
+) -> bytes:
     """What comes back for one GET from `source`."""
     request = f"GET /facts HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n{lines}\r\n".encode()
-    with socket.create_connection(("127.0.0.1", port), 20, source_address=(source, 0)) as connection:
+    with socket.create_connection(("127.0.0.1", port), 20, source_address=(source, 0)) as plain:
+        connection = tls.wrap_socket(plain, server_hostname="127.0.0.1") if tls else plain
         connection.sendall(preamble + request)
         received = b""
         try:
@@ -49,6 +72,7 @@ def ask(port: int, lines: str = "", *, preamble: bytes = b"", source: str = VISI
                 received += data
         except ConnectionResetError:
             pass  # how a connection is refused whose bytes nobody read
+        connection.close()
         return received
 
 
@@ -92,6 +116,17 @@ def test_haproxy_passes_bytes_on_and_says_who_is_calling(behind: Front, how: str
         assert "x-real-ip" not in fields
         # A visitor that is a trusted proxy itself speaks for whom it likes: its address is what counts.
         check(behind, ask(port, "X-Forwarded-For: 203.0.113.9\r\n", source="127.0.0.1"), "203.0.113.9")
+
+
+@pytest.mark.parametrize("ends_at", ["Portico", "HAProxy"])
+def test_the_visitor_came_by_tls_wherever_that_ends(behind: Front, ends_at: str) -> None:
+    port = free_port()
+    bind, server = f"bind 127.0.0.1:{port}", f"server portico 127.0.0.1:{behind.encrypted} send-proxy-v2"
+    if ends_at == "HAProxy":
+        bind += f" ssl crt {behind.pem}"
+        server = f"server portico 127.0.0.1:{behind.preambles} send-proxy-v2-ssl"
+    with haproxy(behind.run.directory, f"listen shop\n  mode tcp\n  {bind}\n  {server}\n", port):
+        check(behind, ask(port, LURE, tls=behind.authority.context()), scheme="https")
 
 
 def test_haproxy_speaks_http_and_adds_a_field(behind: Front) -> None:
