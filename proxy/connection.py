@@ -26,7 +26,7 @@ from proxy.pages import PAGE_POLICY, render
 from proxy.peer import Request, read_request, read_request_head
 from proxy.streams import Stream, StreamClosed, TimedOut
 from proxy.strict import Malformed, split_target
-from proxy.to_https import hsts_line, with_hsts
+from proxy.to_https import with_hsts
 from supervisor_conf.settings import AppSettings
 
 if TYPE_CHECKING:
@@ -207,11 +207,12 @@ class Connection:
         self.exchange = exchange
         if worker.draining:
             exchange.keep_alive = False
+        received = request.fields
         try:
             if (answer := self._answer_of_modules(exchange)) is not None:
                 send_answer(exchange, answer, worker.settings.front.header_timeout)
             else:
-                self._answer(exchange)
+                self._answer(exchange, received)
         except Failure as failure:
             self._failed(exchange, failure)
         finally:
@@ -233,29 +234,17 @@ class Connection:
             raise too_large(limit)
         return pipeline.of_app(exchange, app.name) if pipeline is not None else None
 
-    def _answer(self, exchange: Exchange) -> None:
+    def _answer(self, exchange: Exchange, received: Fields) -> None:
+        """`received`: the fields before modules had their say, which they may have said for the app alone."""
         hops = hops_left(exchange.request)
         if hops == 0:
-            self._answer_as_last(exchange)
+            last = final_answer(exchange.request, received)
+            send_answer(exchange, last, self._worker.settings.front.header_timeout)
             return
         if hops is not None:
             exchange.request.fields = one_less(exchange.request.fields, hops)
             exchange.request.lines = b""  # they were made of the fields as received
         forward(exchange)
-
-    def _answer_as_last(self, exchange: Exchange) -> None:
-        """A TRACE or OPTIONS that goes no further than here."""
-        fields, body = final_answer(exchange.request)
-        exchange.keep_alive = exchange.keep_alive and exchange.body.done
-        exchange.answered(200)
-        lines = b"HTTP/1.1 200 OK\r\nDate: %b\r\n%bContent-Length: %d\r\n%b\r\n" % (
-            formatdate(usegmt=True).encode("ascii"),
-            fields + hsts_line(self._worker.settings.front, exchange.caller),
-            len(body),
-            b"" if exchange.keep_alive else b"Connection: close\r\n",
-        )
-        self._stream.send(lines + body, self._worker.settings.front.header_timeout)
-        exchange.body_sent = len(body)
 
     def _choose(self, request: Request) -> AppSettings:
         path = request.target if request.target.startswith(b"/") else split_target(request.target).path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from proxy.headers import Fields
+from proxy.modules.answers import Answer
 from proxy.peer import Request
 
 _COUNT = re.compile(rb"\d{1,9}")
@@ -28,10 +29,10 @@ def one_less(fields: Fields, hops: int) -> Fields:
     ]
 
 
-def final_answer(request: Request) -> tuple[bytes, bytes]:
-    """(field lines, body) of the 200 that the final recipient of a TRACE or OPTIONS gives."""
+def final_answer(request: Request, received: Fields) -> Answer:
+    """What the final recipient of a TRACE or OPTIONS answers. `received`: the fields as the visitor sent them."""
     if request.method == b"OPTIONS":
-        return b"", b""
+        return Answer(200)
     lines = [b"%b %b HTTP/%b" % (request.method, request.target, request.version)]
-    lines += [b"%b: %b" % field for field in request.fields if field[0].lower() not in _PRIVATE]
-    return b"Content-Type: message/http\r\n", b"\r\n".join(lines) + b"\r\n\r\n"
+    lines += [b"%b: %b" % field for field in received if field[0].lower() not in _PRIVATE]
+    return Answer(200, [("Content-Type", "message/http")], b"\r\n".join(lines) + b"\r\n\r\n")

@@ -109,6 +109,28 @@ def test_a_visit_that_is_over_is_freed_at_once() -> None:
             gc.enable()
 
 
+@pytest.mark.parametrize("quick_lane", [True, False])
+def test_a_trace_that_ends_here_tells_what_the_visitor_sent_and_passes_the_modules(quick_lane: bool) -> None:
+    """What a module says to the app alone is not the visitor's to read."""
+    secret = Told(
+        request=lambda visit: visit.set_field("X-Backend-Key", "s3cr3t"),
+        response=lambda visit, head: head.set("X-Everywhere", "1"),
+    )
+    for method in (b"TRACE", b"OPTIONS"):
+        with front_with(secret, quick_lane=quick_lane) as front:
+            trace = (
+                method
+                + b" / HTTP/1.1\r\nHost: shop.test\r\nMax-Forwards: 0\r\nCookie: c=1\r\nX-Mine: 1\r\n\r\n"
+            )
+            seen, got = ask(front, trace)
+        assert not seen
+        assert status(got) == 200
+        assert b"\r\nX-Everywhere: 1\r\n" in got
+        assert b"s3cr3t" not in got
+        assert b"c=1" not in got
+        assert (b"\r\nX-Mine: 1\r\n" in got) is (method == b"TRACE")
+
+
 def test_the_first_answer_ends_the_walk_and_the_app_hears_nothing() -> None:
     calls: list[str] = []
     answering = Told("two", calls, lambda visit: Answer(200, [("X-By", "two")], b"here"))
