@@ -263,10 +263,8 @@ class Worker:
         except (OSError, ValueError) as problem:  # ssl.SSLError is an OSError
             structlog.get_logger().error("tls.renewal-failed", problem=str(problem))
         else:
-            if renewed:
+            if renewed:  # the keeper also tells what a new worker has been given already
                 structlog.get_logger().info("tls.renewed")
-            else:
-                structlog.get_logger().info("tls.unchanged")
 
     def _not_encrypted(self, stream: Stream, caller: Caller) -> None:
         """Plain HTTP came to an https:// address."""

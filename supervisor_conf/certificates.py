@@ -226,6 +226,14 @@ def doubts(tls: TlsSettings, bundle: Bundle, now: float) -> Iterator[Doubt]:
             yield Doubt((*place, where), display(str(files.key)), expected, f"chmod 600 {files.key}")
 
 
+def is_named(bundle: Bundle, host: str) -> bool:
+    """Whether a certificate has this name (RFC 9525 6.3), lower case; addresses are not looked at."""
+    if ":" in host or host.rpartition(".")[2].isdigit():
+        return True
+    wanted = {host, f"*.{host.partition('.')[2]}"}
+    return any(wanted.intersection(one.names) for one in bundle.certificates)
+
+
 def _day(when: float) -> str:
     return time.strftime("%Y-%m-%d", time.gmtime(when))
 

@@ -101,7 +101,7 @@ def _all(settings: Settings, environ: Mapping[str, str], addresses: bool) -> Ite
     yield from _descriptors(settings)
     yield from _front_user(settings.front)
     yield from _modules(settings)
-    yield from _tls(settings.front)
+    yield from _tls(settings)
     names_users = settings.file is not None and not is_web_config(settings.file)
     if not names_users and os.geteuid() == 0:
         expected = "an ordinary user, since the app runs as whoever starts it"
@@ -182,11 +182,12 @@ def _modules(settings: Settings) -> Iterator[_Raw]:
         yield _Raw(tuple(path), display(use), f"a module that works: {sentence}")
 
 
-def _tls(front: FrontSettings) -> Iterator[_Raw]:
-    path, tls = ("front", "tls"), front.tls
+def _tls(settings: Settings) -> Iterator[_Raw]:
+    path, tls = ("front", "tls"), settings.front.tls
     if tls is None:
         return
-    if not any(listen.scheme == "https" for listen in front.listen):
+    encrypted = any(listen.scheme == "https" for listen in settings.front.listen)
+    if not encrypted:
         expected = "an https:// address in listen, since nothing else is encrypted"
         yield _Raw(path, "[front.tls]", expected, 'listen = ["https://[::]:443"]', Severity.WARNING)
     try:
@@ -196,6 +197,11 @@ def _tls(front: FrontSettings) -> Iterator[_Raw]:
         return
     for doubt in certificates.doubts(tls, bundle, time.time()):
         yield _Raw((*path, *doubt.place), doubt.read, doubt.expected, doubt.example, Severity.WARNING)
+    for app in settings.apps if encrypted else ():
+        for host in app.hosts:
+            if not certificates.is_named(bundle, host):
+                expected = "names that a certificate of [front.tls] has, as browsers want with https://"
+                yield _Raw(("apps", app.name, "hosts"), display(host), expected, severity=Severity.WARNING)
 
 
 def _app(app: AppSettings, environ: Mapping[str, str], *, names_users: bool) -> Iterator[_Raw]:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from supervisor_conf.certificates import Bundle, Unusable, doubts, load
+from supervisor_conf.certificates import Bundle, Unusable, doubts, is_named, load
+from supervisor_conf.check import check_machine
+from supervisor_conf.settings import load_settings
 from supervisor_conf.tls_settings import CertificateFiles, TlsSettings
 from tests.kit.certificates import Authority, Pair
 
@@ -187,3 +189,42 @@ def test_authorities_that_are_none_are_told(pair: Pair, tmp_path: Path) -> None:
 
 def test_authorities_that_nobody_asks_for_are_not_read(pair: Pair, tmp_path: Path) -> None:
     assert load(tls(pair, client_ca=tmp_path / "none.pem")).client_ca == ""
+
+
+@pytest.mark.parametrize(
+    ("host", "named"),
+    [
+        ("a.example", True), ("www.a.example", True), ("x.www.a.example", False), ("b.example", False),
+        ("example", False), ("127.0.0.1", True), ("::1", True),
+    ],
+)  # fmt: skip
+def test_a_name_is_a_certificates_own_or_one_label_below_a_wildcard(
+    pair: Pair, host: str, named: bool
+) -> None:
+    assert is_named(load(tls(pair)), host) == named
+
+
+def test_the_check_tells_of_tables_without_addresses_and_of_names_without_certificates(
+    pair: Pair, tmp_path: Path
+) -> None:
+    file = tmp_path / "portico.toml"
+    app = '[apps.shop]\ncommand = "true"\nhosts = ["a.example", "shop.example"]\n'
+    file.write_text(f'[front]\nlisten = ["https://127.0.0.1:0"]\n[front.tls]\n{pair.toml}{app}')
+
+    def found() -> list[str]:
+        said = check_machine(load_settings(file, {}), dict(os.environ), addresses=False)
+        return [str(one) for one in said if "tls" in str(one)]
+
+    (warning,) = found()
+    assert warning.startswith("warning: ")
+    assert (
+        'apps.shop.hosts: read "shop.example"; expected names that a certificate of [front.tls] has'
+        in warning
+    )
+    file.write_text(f"[front]\n[front.tls]\n{pair.toml}{app}")
+    (warning,) = found()
+    assert "front.tls: read [front.tls]; expected an https:// address in listen" in warning
+    os.rename(pair.key, tmp_path / "away")
+    (refusal,) = (one for one in found() if not one.startswith("warning: "))
+    os.rename(tmp_path / "away", pair.key)
+    assert f'front.tls.key: read "{pair.key}"; expected a file that can be read: No such file' in refusal
