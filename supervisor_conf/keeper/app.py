@@ -337,6 +337,9 @@ class KeptApp:
             exit=report.exit,
             seconds=report.seconds,
             summary=report.summary,
+            # All of the report but the app's last lines, which may quote what visitors asked for.
+            steps={step.name: step.after for step in self.last_report.steps},
+            advice=report.advice,
             again=again,
         )
         self._house.tell_plugin(messages.Say(words.outcome(report, crash=crash, again=again)))
