@@ -186,6 +186,11 @@ class Stream:
         self.when_expired: Callable[[], None] | None = None
         self._start_reading()
 
+    @property
+    def end_point(self) -> bytes:
+        """What the connection is known by to whoever binds something else to it (RFC 5929 4); b"": nothing."""
+        return b""
+
     def __repr__(self) -> str:
         state = "closed" if self._closed else "ended" if self._ended else "open"
         return f"<Stream fd={self._sock.fileno()} {state} ahead={len(self._ahead)}>"

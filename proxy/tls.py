@@ -11,7 +11,7 @@ import ssl
 import sys
 from collections.abc import Callable, Mapping
 
-from supervisor_conf.certificates import Bundle, add_pair, server_context
+from supervisor_conf.certificates import Bundle, ServerContext, add_pair, server_context
 from supervisor_conf.tls_settings import TlsSettings
 
 #: RFC 7301: what the front speaks on a connection.
@@ -41,13 +41,14 @@ class Tls:
 
 def _contexts(settings: TlsSettings, bundle: Bundle) -> ssl.SSLContext:
     """The context of the first certificate, which leads to the others by the name that a client asks for."""
-    by_names: dict[tuple[str, ...], ssl.SSLContext] = {}
+    by_names: dict[tuple[str, ...], ServerContext] = {}
     by_name: dict[str, ssl.SSLContext] = {}
     for certificate in bundle.certificates:
         pem = certificate.pem.encode("ascii")
         names = tuple(sorted(certificate.names))
         if names in by_names:
             add_pair(by_names[names], pem)  # RSA and ECDSA of the same names
+            by_names[names].end_point = b""  # OpenSSL does not tell which of them it has shown
             continue
         by_names[names] = context = server_context(pem)
         _configure(context, settings, bundle.client_ca)

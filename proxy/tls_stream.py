@@ -19,6 +19,7 @@ import ssl
 from collections.abc import Callable
 
 from proxy.streams import READ_SIZE, Deadlines, Stream, StreamClosed, TimedOut
+from supervisor_conf.certificates import ServerContext
 
 #: Encrypted at a time: what a peer who does not read makes us hold.
 PIECE = 65536
@@ -104,6 +105,12 @@ class TlsStream(Stream):
     def certificate_facts(self) -> dict[str, object]:
         """The same as `ssl.SSLSocket.getpeercert` decodes it."""
         return dict(self._tls.getpeercert() or {})
+
+    @property
+    def end_point(self) -> bytes:
+        """Of the certificate that was shown."""
+        context = self._tls.context
+        return context.end_point if isinstance(context, ServerContext) else b""
 
     def release(self) -> None:
         super().release()

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from supervisor_conf.end_point import end_point
 from supervisor_conf.setting_errors import display
 from supervisor_conf.tls_settings import CertificateFiles, TlsSettings
 
@@ -253,10 +254,19 @@ class _Encrypted(Exception):
     """The key asks for a passphrase."""
 
 
-def server_context(pem: bytes) -> ssl.SSLContext:
+class ServerContext(ssl.SSLContext):
+    """`end_point`: what its connections may be bound to (RFC 5929 4), b"" where that cannot be told."""
+
+    end_point = b""
+
+
+def server_context(pem: bytes) -> ServerContext:
     """A server's context with one pair. Raises SSLError, ValueError."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     add_pair(context, pem)
+    if own := _CERTIFICATE.search(pem):
+        text = own[0].decode("ascii", "replace").replace("TRUSTED ", "")
+        context.end_point = end_point(ssl.PEM_cert_to_DER_cert(text))
     return context
 
 

@@ -59,6 +59,13 @@ NEGOTIATE: Final = (
     ),
     Key("realms", _REALMS, [], "Realms whose users are admitted; empty is those of the keys in the keytab."),
     Key(
+        "channel_binding",
+        kinds.choice("offered", "required", "off"),
+        "offered",
+        "A token bound to another TLS connection is refused (`offered`), one bound to none as well (`required`), or "
+        "bindings are not looked at (`off`).",
+    ),
+    Key(
         "strip_realm", kinds.FLAG, False, "The app is told `ann`, not `ann@EXAMPLE.ORG`; for one realm only."
     ),
 )

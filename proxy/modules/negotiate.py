@@ -76,6 +76,7 @@ class Negotiate(Module):
         self._required: bool = options["required"]
         self._persistent = options["persist"] == "connection"
         self._strips: bool = options["strip_realm"]
+        self._binding: str = options["channel_binding"]
         self._acceptor = Acceptor(
             Path(options["keytab"]),
             options["principal"],
@@ -144,6 +145,8 @@ class Negotiate(Module):
             self._at_once -= 1
         if accepted is None:
             return self._next_leg(visit, started)
+        if self._binding == "required" and not accepted.bound:
+            return self._challenge("the token must be bound to this TLS connection (RFC 5929)")
         return self._admit(visit, accepted, started.handshake.reply)
 
     def _take_started(self, visit: Visit) -> _Started:
@@ -152,7 +155,8 @@ class Negotiate(Module):
         remembered = None if _is_shared(visit) else visit.connection.pop(self._key, None)
         if isinstance(remembered, _Started) and now < remembered.until:
             return remembered
-        return _Started(self._acceptor.handshake(), now + HANDSHAKE_LIMIT, 0)
+        binding = visit.channel_binding if self._binding != "off" else b""
+        return _Started(self._acceptor.handshake(binding), now + HANDSHAKE_LIMIT, 0)
 
     def _next_leg(self, visit: Visit, started: _Started) -> Refuse:
         started.legs += 1

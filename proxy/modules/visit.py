@@ -95,6 +95,13 @@ class Visit:
         return self.exchange.caller.scheme
 
     @property
+    def channel_binding(self) -> bytes:
+        """tls-server-end-point of the visitor's own TLS connection (RFC 5929 4.1), with its prefix; b"" where there is
+        none, or none can be told: without TLS, and behind a trusted proxy, which has another certificate."""
+        end_point = b"" if self.exchange.trusted else self.exchange.client.end_point
+        return b"tls-server-end-point:" + end_point if end_point else b""
+
+    @property
     def request_id(self) -> str:
         return self.exchange.request_id.decode("ascii")
 

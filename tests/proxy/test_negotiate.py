@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from proxy.keytab import read_keytab
 from proxy.modules import Module, Visit
 from proxy.pipeline import Chain, Pipeline
+from proxy.streams import Stream
 from supervisor_conf.module_settings import ModuleSettings
 from supervisor_conf.settings import load_settings
 from tests.kit import environments, kerberos
@@ -155,9 +156,13 @@ class Answered:
 
 @contextlib.contextmanager
 def front_of(
-    place: Place, folder: Path, context: HereContext | None = None, **options: object
+    place: Place,
+    folder: Path,
+    context: HereContext | None = None,
+    front: dict[str, object] | None = None,
+    **options: object,
 ) -> Iterator[Front]:
-    with memory_front() as memory:
+    with memory_front(front=front) as memory:
         context = context or HereContext(folder)
         module = made(place.keytab, context, **options)
         tap = Tap()
@@ -187,7 +192,13 @@ class Client:
     """Somebody with a ticket, who makes tokens for the service."""
 
     def __init__(
-        self, ticket: Ticket, service: str = "HTTP@localhost", *, delegate: bool = False, dce: bool = False
+        self,
+        ticket: Ticket,
+        service: str = "HTTP@localhost",
+        *,
+        delegate: bool = False,
+        dce: bool = False,
+        binding: bytes = b"",
     ) -> None:
         flags = gssapi.RequirementFlag.mutual_authentication
         flags |= gssapi.RequirementFlag.delegate_to_peer if delegate else 0
@@ -199,6 +210,7 @@ class Client:
             usage="initiate",
             creds=credentials,
             flags=flags,
+            channel_bindings=gssapi.raw.ChannelBindings(application_data=binding) if binding else None,
         )
 
     def token(self, answer: bytes | None = None) -> bytes:
@@ -378,6 +390,40 @@ def test_only_so_many_tokens_are_judged_at_once(place: Place, tmp_path: Path) ->
 
 
 # ------------------------------------------------------------------------------------------------------------
+# Bound to a TLS connection (RFC 5929)
+
+
+@pytest.mark.parametrize(
+    ("option", "end_point", "bound_to", "status"),
+    [
+        ("offered", b"mine", b"mine", 200),
+        ("offered", b"mine", b"yours", 401),
+        ("offered", b"mine", b"", 200),
+        ("offered", b"", b"mine", 200),  # nothing of ours to hold against it
+        ("required", b"mine", b"mine", 200),
+        ("required", b"mine", b"yours", 401),
+        ("required", b"mine", b"", 401),
+        ("required", b"", b"mine", 401),
+        ("off", b"mine", b"yours", 200),
+    ],
+)
+def test_a_token_may_be_bound_to_its_connection(
+    place: Place,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    option: str,
+    end_point: bytes,
+    bound_to: bytes,
+    status: int,
+) -> None:
+    monkeypatch.setattr(Stream, "end_point", end_point)
+    binding = b"tls-server-end-point:" + bound_to if bound_to else b""
+    with front_of(place, tmp_path, channel_binding=option) as front:
+        answer = front.ask(front.visit(), Client(place.ann, binding=binding).token())
+    assert (answer.status, len(answer.users)) == (status, int(status == 200))
+
+
+# ------------------------------------------------------------------------------------------------------------
 # Connections
 
 
@@ -413,6 +459,17 @@ def test_a_proxy_s_connection_is_nobody_s(place: Place, tmp_path: Path, mark: st
         assert front.ask(visitor, Client(place.ann).token(), f"{mark}\r\n").user == f"ann@{REALM}"
         assert front.ask(visitor, fields=f"{mark}\r\n").status == 401
         assert front.ask(visitor).status == 401
+
+
+def test_a_trusted_proxy_s_connection_is_nobody_s(place: Place, tmp_path: Path) -> None:
+    """Whether it tells of itself or not."""
+    trusts: dict[str, object] = {"trusted_proxies": ("192.0.2.0/24",)}
+    with front_of(place, tmp_path, front=trusts, persist="connection") as front:
+        visitor = front.visit()
+        assert front.ask(visitor, Client(place.ann).token()).user == f"ann@{REALM}"
+        assert front.ask(visitor).status == 401
+        first = front.ask(visitor, Client(place.ann, dce=True).token())
+        assert (first.status, first.offers) == (401, ["Negotiate"])
 
 
 def test_a_unix_socket_s_connection_is_nobody_s(place: Place, tmp_path: Path) -> None:

@@ -3,11 +3,13 @@ that is reached with what the caller has delegated."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pwd
 import shutil
 import signal
+import ssl
 import stat
 import subprocess
 from base64 import b64decode, b64encode
@@ -22,7 +24,8 @@ import h11
 import pytest
 
 from tests.kit import environments, kerberos
-from tests.kit.client import Response, Visitor
+from tests.kit.certificates import Authority
+from tests.kit.client import Response, Visitor, free_port
 from tests.kit.configs import app, front, with_apps
 from tests.kit.kerberos import REALM, Realm, Ticket
 from tests.kit.run import PorticoRun, myself
@@ -50,6 +53,8 @@ class Place:
     ann: Ticket
     bob: Ticket
     other: str  # URL
+    https: str
+    authority: Authority
     owner: int  # uid of the apps
 
     def curl(self, ticket: Ticket, target: str, *options: str, host: str = "localhost") -> Response:
@@ -87,6 +92,7 @@ APPS = {
     "asgi": ("uvicorn acting:asgi", "unix"),
     "given": ("gunicorn -k gthread --threads 4 acting:wsgi", "fd"),
 }
+DELEGATES = ("--delegation", "always")
 CURL_HOSTS = {name: f"{name}.localhost" for name in APPS}
 
 
@@ -118,7 +124,15 @@ def place(request: pytest.FixtureRequest, servers_commands: Path) -> Iterator[Pl
         from tests.kit.kerberised import Kerberised
 
         other = stack.enter_context(Kerberised(realm, "second.localhost", keys / "second.keytab"))
-        config = front() + negotiate(keytab=str(keytab))
+        certificates = folder / "certificates"
+        certificates.mkdir()
+        authority = Authority(certificates)
+        pair = authority.issue("localhost", "127.0.0.1", file="front")
+        for path in (pair.certificate, pair.key):
+            person.owns(path)
+        https = f"https://127.0.0.1:{free_port()}"
+        config = front(listen=["http://127.0.0.1:@PORT@", https]) + f"[front.tls]\n{pair.toml}\n\n"
+        config += negotiate(keytab=str(keytab))
         for name, (command, transport) in APPS.items():
             config += app(
                 name,
@@ -135,11 +149,13 @@ def place(request: pytest.FixtureRequest, servers_commands: Path) -> Iterator[Pl
             realm.login("ann", "ann-secret"),
             realm.login("bob", "bob-secret"),
             other.url,
+            https,
+            authority,
             pwd.getpwnam(users["user"]).pw_uid if users else person.uid,
         )
 
 
-def token(ticket: Ticket, *, delegate: bool = False, host: str = "localhost") -> Any:
+def token(ticket: Ticket, *, delegate: bool = False, host: str = "localhost", binding: bytes = b"") -> Any:
     """A Python client's context."""
     flags = gssapi.RequirementFlag.mutual_authentication
     flags |= gssapi.RequirementFlag.delegate_to_peer if delegate else 0
@@ -149,6 +165,7 @@ def token(ticket: Ticket, *, delegate: bool = False, host: str = "localhost") ->
         usage="initiate",
         creds=gssapi.Credentials(usage="initiate", store={"ccache": f"FILE:{ticket.cache}"}),
         flags=flags,
+        channel_bindings=gssapi.raw.ChannelBindings(application_data=binding) if binding else None,
     )
 
 
@@ -164,6 +181,8 @@ def test_without_a_ticket(place: Place) -> None:
     answer = place.run.get("/facts")
     assert (answer.status, answer.header("WWW-Authenticate")) == (401, "Negotiate")
     assert place.curl(place.realm.without_ticket(), "/facts").status == 401
+    log = (place.run.run_directory / "portico.log").read_text()
+    assert "request.failed" not in log  # it is how every conversation begins
 
 
 def test_curl_with_a_ticket(place: Place) -> None:
@@ -236,13 +255,45 @@ def status_of(pid: int) -> dict[str, str]:
 
 
 # ------------------------------------------------------------------------------------------------------------
+# Over TLS
+
+
+def test_curl_over_tls(place: Place) -> None:
+    port = place.https.rpartition(":")[2]
+    answer = place.curl(
+        place.ann,
+        f"https://localhost:{port}/act?url={place.other}",
+        "--cacert",
+        str(place.authority.file),
+        *DELEGATES,
+    )
+    assert (answer.json()["user"], answer.json()["other"]) == (ANN, ANN)
+
+
+def test_a_token_is_for_the_tls_connection_that_it_was_made_for(place: Place) -> None:
+    """RFC 5929: the client binds it to the certificate that it was shown."""
+    with Visitor(place.https, tls=place.authority.context()) as visitor:
+        assert isinstance(visitor.socket, ssl.SSLSocket)
+        shown_to_me = visitor.socket.getpeercert(binary_form=True)
+        assert shown_to_me is not None
+        right = b"tls-server-end-point:" + hashlib.sha256(shown_to_me).digest()
+        wrong = b"tls-server-end-point:" + hashlib.sha256(b"the certificate of somebody between").digest()
+        refused = visitor.request("GET", "/facts", shown(token(place.ann, binding=wrong)))
+        assert refused.status == 401
+        assert "made for another TLS connection" in refused.text
+        for binding in (right, b""):
+            answer = visitor.request("GET", "/facts", shown(token(place.ann, binding=binding)))
+            assert answer.json()["user"] == ANN
+
+
+# ------------------------------------------------------------------------------------------------------------
 # What is delegated
 
 
 @pytest.mark.parametrize("name", list(APPS))
 def test_an_app_acts_as_its_caller(place: Place, name: str) -> None:
     target = f"/act?url={place.other}"
-    said = place.curl(place.ann, target, "--delegation", "always", host=CURL_HOSTS[name]).json()
+    said = place.curl(place.ann, target, *DELEGATES, host=CURL_HOSTS[name]).json()
     assert (said["user"], said["other"]) == (ANN, ANN)
     assert said["file"] == {
         "mode": 0o600,
@@ -263,7 +314,7 @@ def test_without_delegation_the_app_is_nobody_there(place: Place) -> None:
 
 def test_a_ticket_that_is_not_forwardable_is_not_delegated(place: Place) -> None:
     ticket = place.realm.login("ann", "ann-secret", forwardable=False)
-    said = place.curl(ticket, "/facts", "--delegation", "always").json()
+    said = place.curl(ticket, "/facts", *DELEGATES).json()
     assert (said["user"], said["cache"]) == (ANN, "")
 
 
@@ -273,7 +324,7 @@ def test_two_users_at_once_are_two_users(place: Place) -> None:
 
     def ask(one: tuple[Ticket, str]) -> None:
         ticket, name = one
-        said = place.curl(ticket, f"/act?url={place.other}", "--delegation", "always").json()
+        said = place.curl(ticket, f"/act?url={place.other}", *DELEGATES).json()
         assert (said["user"], said["other"]) == (name, name)
         caches.add(said["cache"])
 
@@ -286,7 +337,7 @@ def test_two_users_at_once_are_two_users(place: Place) -> None:
 
 def test_nothing_of_it_is_left_or_told(place: Place) -> None:
     """The format's first bytes, and a ticket's, in any file of the run: logs, rendered files, what was thrown away."""
-    place.curl(place.ann, "/facts", "--delegation", "always")
+    place.curl(place.ann, "/facts", *DELEGATES)
     for path in place.run.files():
         content = path.read_bytes()
         assert b"krbtgt" not in content, path
