@@ -29,7 +29,7 @@ def haproxy(folder: Path, sections: str, *ports: int) -> Iterator[None]:
 def nginx(folder: Path, servers: str, *ports: int) -> Iterator[None]:
     """With these `server` blocks."""
     own = folder / "nginx"
-    own.mkdir()
+    own.mkdir(exist_ok=True)
     temporary = "".join(
         f"{kind}_temp_path {own}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )

@@ -45,8 +45,9 @@ def behind(module_folder: Path) -> Iterator[Front]:
         "http://127.0.0.1:@PORT@",
         f"http://127.0.0.1:{preambles} proxy_protocol",
         f"https://127.0.0.1:{encrypted} proxy_protocol",
+        f"unix:{module_folder}/front.sock",
     ]
-    keys = {"listen": listens, "trusted_proxies": ["127.0.0.1"], "workers": 1, "forwarded": True}
+    keys = {"listen": listens, "trusted_proxies": ["127.0.0.1", "unix"], "workers": 1, "forwarded": True}
     config = front(**keys) + f"[front.tls]\n{pair.toml}\n" + app()
     with PorticoRun(module_folder, config) as run:
         run.get("/")
@@ -140,10 +141,12 @@ def test_haproxy_speaks_http_and_adds_a_field(behind: Front) -> None:
         check(behind, ask(port, LURE), scheme="https")
 
 
-def test_nginx_appends_to_the_list(behind: Front) -> None:
+@pytest.mark.parametrize("way", ["127.0.0.1:{port}", "unix:{folder}/front.sock:"])
+def test_nginx_appends_to_the_list(behind: Front, way: str) -> None:
     port = free_port()
+    to = way.format(port=behind.run.port, folder=behind.run.directory)
     server = (
-        f"server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://127.0.0.1:{behind.run.port};\n"
+        f"server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://{to};\n"
         "proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n"
         "proxy_set_header X-Forwarded-Proto https; proxy_set_header X-Request-ID of-nginx-$request_id; } }"
     )
