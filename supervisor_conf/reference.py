@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from supervisor_conf.changes import Needs, needs_of_app, needs_of_front
 from supervisor_conf.module_table import SHIPPED
-from supervisor_conf.setting_table import APP, CERTIFICATE, FRONT, REQUIRED, TLS, Key, Support
+from supervisor_conf.setting_table import APP, CERTIFICATE, FRONT, REQUIRED, TLS, Key
 
 _HEAD = """\
 # Settings
@@ -23,8 +23,6 @@ dollar. A number may be written as a string, since `${NAME}` gives strings. A ke
 «While it runs» is what `app reload` and SIGHUP do with another value ([lifecycle.md](lifecycle.md)): take it over at
 once, replace the workers, replace the processes of the app, each new one first; or refuse it, since only a new start of
 Portico can change it.
-
-Keys marked «later» are read and checked; until their behaviour is there, any value but the default is an error.
 """
 
 
@@ -73,8 +71,7 @@ def _rows(keys: tuple[Key, ...], needs: Callable[[str], Needs]) -> list[str]:
 
 def _row(key: Key, needs: Needs) -> str:
     default = "required" if key.default is REQUIRED else f"`{_toml(key.default)}`"
-    later = " (later)" if key.support is Support.DEFAULT_ONLY else ""
-    return f"| `{key.name}`{later} | {key.kind.expected} | {default} | {key.text} | {_while_it_runs(needs)} |"
+    return f"| `{key.name}` | {key.kind.expected} | {default} | {key.text} | {_while_it_runs(needs)} |"
 
 
 def _while_it_runs(needs: Needs) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from supervisor_conf.expansion import expand
 from supervisor_conf.setting_errors import InvalidSettings, SettingsError, Unfit, display
 from supervisor_conf.setting_kinds import Place
-from supervisor_conf.setting_table import REQUIRED, Key, Support, nearest
+from supervisor_conf.setting_table import REQUIRED, Key, nearest
 from supervisor_conf.toml_lines import KeyPath, line_of, lines_of_keys
 
 _AT_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
@@ -93,8 +93,6 @@ class Reader:
             raise Unfit(problem.expected, read=problem.read, example=whole) from problem
         except (ValueError, KeyError, OverflowError) as problem:
             raise Unfit(key.kind.expected, example=example) from problem
-        if key.support is Support.DEFAULT_ONLY and value != key.kind.convert(key.default, place):
-            raise Unfit(f"{display(key.default)}, since other values of {key.name} are not yet supported")
         return value
 
     def _unknown(self, path: KeyPath, known: Mapping[str, Key]) -> None:

@@ -1,7 +1,6 @@
 """THE TABLE of configuration keys. It drives reading, ranges, suggestions and `docs/settings.md`.
 
-Keys stand in the order of the reference. A key whose behaviour is not there yet (`Support.DEFAULT_ONLY`) is
-read and checked like the others, and refused at any value but its default: nothing a user sets is ignored.
+Keys stand in the order of the reference.
 """
 
 from __future__ import annotations
@@ -9,16 +8,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
 
 from supervisor_conf import setting_kinds as kinds
 from supervisor_conf.setting_kinds import Kind
-
-
-class Support(Enum):
-    FULL = "full"
-    DEFAULT_ONLY = "default only"
-
 
 REQUIRED = object()
 
@@ -31,7 +23,6 @@ class Key:
     kind: Kind
     default: object
     text: str
-    support: Support = Support.FULL
     example: str = ""
 
     @property

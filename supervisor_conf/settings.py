@@ -23,7 +23,7 @@ from supervisor_conf.setting_errors import SettingsWarning as SettingsWarning
 from supervisor_conf.setting_errors import Unfit, display
 from supervisor_conf.setting_kinds import Place, checked_words
 from supervisor_conf.setting_reader import Reader
-from supervisor_conf.setting_table import APP, FRONT, Key, Support
+from supervisor_conf.setting_table import APP, FRONT, Key
 from supervisor_conf.tls_settings import TlsSettings as TlsSettings
 from supervisor_conf.tls_settings import read_tls, tls_from
 from supervisor_conf.toml_lines import KeyPath
@@ -323,7 +323,7 @@ def _read_app(reader: Reader, name: str, table: Mapping[str, Any], base: Path) -
     port = values.get("port", 0)
     overlap = next(key for key in APP if key.name == "overlap")
     if port:  # one port cannot be listened on by two generations: the default is another one
-        overlap = dataclasses.replace(overlap, default=False, support=Support.FULL)
+        overlap = dataclasses.replace(overlap, default=False)
     del values["overlap"]
     values |= reader.keys(path, {key: table[key] for key in table if key == "overlap"}, (overlap,), place)
     if port and values.get("overlap"):

@@ -15,8 +15,8 @@ from typing import Any
 from supervisor_conf import setting_kinds, setting_rules, webconfig_sections, webconfig_xml
 from supervisor_conf.listen import absolute
 from supervisor_conf.module_settings import shipped_module
-from supervisor_conf.setting_errors import SettingsError, SettingsWarning, Unfit, display
-from supervisor_conf.setting_table import APP, FRONT, Support
+from supervisor_conf.setting_errors import SettingsError, SettingsWarning, Unfit
+from supervisor_conf.setting_table import APP, FRONT
 from supervisor_conf.webconfig_access import read_access
 from supervisor_conf.webconfig_environment import read_environment
 from supervisor_conf.webconfig_fields import read_fields
@@ -178,21 +178,13 @@ class _Reader:
             return None
 
     def _set(self, table: dict[str, Any], name: str, value: object, attribute: Attribute) -> None:
-        """The value of a key, as the key itself allows and supports it."""
+        """The value of a key, as the key itself allows it."""
         key = _KEYS[name]
         self.places[name] = attribute.place
         try:
-            converted = key.kind.convert(value, self._place)
+            table[name] = key.kind.convert(value, self._place)
         except ValueError:
             self._notes.refuse(attribute.place, shown(attribute.value), key.kind.expected)
-            return
-        default = key.kind.convert(key.default, self._place)
-        if key.support is Support.DEFAULT_ONLY and converted != default:
-            read, used = shown(attribute.value), display(default)
-            expected = f"{used}, since other values are not yet supported: it runs with {used}"
-            self._notes.warn(attribute.place, read, expected)
-            return
-        table[name] = converted
 
     def _flag(self, name: str) -> bool:
         attribute = self._attributes.get(name)

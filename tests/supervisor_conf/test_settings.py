@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from supervisor_conf import settings as module
 from supervisor_conf.reference import reference
-from supervisor_conf.setting_table import APP, FRONT, REQUIRED, Support
+from supervisor_conf.setting_table import APP, FRONT
 from supervisor_conf.settings import (
     AppSettings,
     FrontSettings,
@@ -158,14 +158,9 @@ def test_the_reference_page_is_up_to_date() -> None:
 @pytest.mark.parametrize("key", [*FRONT, *APP], ids=lambda key: key.name)
 def test_the_example_of_every_key_is_a_right_value(tmp_path: Path, key: object) -> None:
     assert key in (*FRONT, *APP)
-    name, example, support = key.name, key.shown_example, key.support  # type: ignore[attr-defined]
+    name, example = key.name, key.shown_example  # type: ignore[attr-defined]
     text = f"{name} = {example}"
-    if support is Support.DEFAULT_ONLY and key.default is not REQUIRED:  # type: ignore[attr-defined]
-        place = "front" if key in FRONT else "apps.shop"
-        with_command = "" if key in FRONT else 'command = "x"\n'
-        errors = errors_of(tmp_path, f"[{place}]\n{with_command}{text}\n")
-        assert all("not yet supported" in error or "no app" in error for error in errors)
-    elif key in FRONT:
+    if key in FRONT:
         front_with(tmp_path, text)
     elif name == "command":
         load(tmp_path, f"[apps.shop]\n{text}\n")

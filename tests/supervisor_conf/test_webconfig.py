@@ -18,7 +18,7 @@ from supervisor_conf.conffile import render_supervisord_conf
 from supervisor_conf.module_settings import ModuleSettings
 from supervisor_conf.module_table import SHIPPED
 from supervisor_conf.setting_kinds import Place
-from supervisor_conf.setting_table import APP, FRONT, Support
+from supervisor_conf.setting_table import APP
 from supervisor_conf.settings import (
     InvalidSettings,
     Settings,
@@ -111,8 +111,6 @@ def warnings_of(content: bytes, environ: dict[str, str] | None = None) -> list[s
     return [warning.error.sentence for warning in good(content, environ).warnings]
 
 
-SUPPORTED = {key.name: key.support is Support.FULL for key in (*FRONT, *APP)}
-
 # attribute, text, key, value; what is refused
 KEYS = [
     ("startupTimeLimit", "0", "startup_time_limit", 0.0),
@@ -149,13 +147,7 @@ REFUSED = [
 @pytest.mark.parametrize(("attribute", "text", "key", "value"), KEYS)
 def test_an_attribute_is_a_key(attribute: str, text: str, key: str, value: object) -> None:
     found = good(section(**{attribute: text}))
-    default = next(one for one in APP if one.name == key)
-    if SUPPORTED[key] or value == default.default:
-        assert (found.app[key], found.warnings) == (value, ())
-    else:
-        (warning,) = found.warnings
-        assert key not in found.app
-        assert f'@{attribute}: read "{text}"; expected {default.default}, since' in warning.error.sentence
+    assert (found.app[key], found.warnings) == (value, ())
     assert found.places[key].path.endswith(f"aspNetCore/@{attribute}")
 
 
@@ -188,7 +180,7 @@ def test_defaults_are_those_of_the_table() -> None:
     assert set(found.app) == {
         "command", "stdout_log", "environment", "environment_with_port", "path", "methods"
     }  # fmt: skip
-    assert dict(found.front) == ({"reload_on_change": True} if SUPPORTED["reload_on_change"] else {})
+    assert dict(found.front) == {"reload_on_change": True}
     assert found.app["command"] == ("serve",)
     assert found.app["stdout_log"] == ""
 
@@ -771,7 +763,7 @@ def test_settings_are_those_of_a_command_but_for_what_the_file_says(tmp_path: Pa
     assert found.file == folder / "web.config"
     assert found.front.run_directory == folder / "run" == find_run_directory(folder / "web.config", ENVIRON)
     assert [one.url for one in found.front.listen] == ["http://127.0.0.1:8080"]
-    assert found.front.reload_on_change == SUPPORTED["reload_on_change"]
+    assert found.front.reload_on_change is True
 
 
 def test_the_longest_body_is_the_fronts(tmp_path: Path) -> None:
