@@ -126,6 +126,8 @@ class Htpasswd:
         self.refresh = self._file.refresh
         self.close = self._file.close
 
+        self._listed: tuple[Mapping[str, str], list[str]] = {}, []
+
     @property
     def users(self) -> Mapping[str, str]:
         return self._file.value
@@ -138,6 +140,15 @@ class Htpasswd:
             return stored, True
         if not self.users:
             return "", False
-        hashes = list(self.users.values())
+        hashes = self._hashes()
         choice = hashlib.blake2b(user.encode("utf-8", "surrogatepass"), key=hashes[0].encode()[:64]).digest()
         return hashes[int.from_bytes(choice[:8], "big") % len(hashes)], False
+
+    def _hashes(self) -> list[str]:
+        """Listed once: a file may have many users, and anybody can ask for names that it has not."""
+        users, hashes = self._listed
+        if users is not self.users:
+            users = self.users
+            hashes = list(users.values())
+            self._listed = users, hashes
+        return hashes

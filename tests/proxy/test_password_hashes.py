@@ -219,6 +219,10 @@ def test_who_is_not_there_is_checked_against_somebody_and_never_right(tmp_path: 
     assert not any(known for _, known in strangers)
     assert {stored for stored, _ in strangers} == set(hashes)
     assert strangers == [file.hash_to_check(f"stranger{n}") for n in range(60)]
+    written(path, f"only:{hashes[1]}\n")
+    for turn in (1, 2):
+        file.refresh(turn * LOOK_EVERY)
+    assert {file.hash_to_check(f"stranger{n}") for n in range(60)} == {(hashes[1], False)}
     file.close()
     written(path, "")
     file = Htpasswd(path, 0.0, Log())
