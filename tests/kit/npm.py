@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-PATIENCE = 120.0  # seconds for one try
+PATIENCE = 70.0  # seconds for one try: two are less than what a test may take
 
 
 class NoAnswer(Exception):
