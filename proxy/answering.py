@@ -41,8 +41,8 @@ def send_answer(exchange: Exchange, answer: Answer, timeout: float | None) -> No
 
 def _head(exchange: Exchange, answer: Answer) -> bytes:
     fields = [(b"Date", formatdate(usegmt=True).encode("ascii")), *_encoded(answer.fields)]
-    if exchange.visit is not None:
-        fields, _ = exchange.visit.respond(answer.status, fields, b"")
+    if (visit := exchange.visit) is not None and visit.responders is not None:
+        fields = visit.responders.fields(visit, answer.status, fields)
     if answer.status not in _BODILESS or answer.length is not None:
         fields.append((b"Content-Length", b"%d" % answer.content_length()))
     if not exchange.keep_alive:
@@ -83,8 +83,8 @@ def of_modules(exchange: Exchange, failure: Failure, fields: Fields) -> Fields:
     them would say wrongly is left out: the page tells of a failure already."""
     try:
         fields = fields + _encoded(failure.fields)
-        if exchange.visit is not None:
-            return exchange.visit.respond(failure.status, fields, b"")[0]
+        if (visit := exchange.visit) is not None and visit.responders is not None:
+            return visit.responders.fields(visit, failure.status, fields)
     except Failure as second:
         exchange.reason = f"{exchange.reason},{second.cause.value}"
     return fields

@@ -8,8 +8,9 @@ the same header block; and no change costs a request its place in the quick lane
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from proxy.headers import Fields, folded, may_be_changed
 from proxy.strict import TCHAR
@@ -18,14 +19,41 @@ _NAME = re.compile(rb"[" + TCHAR + rb"]++")
 _VALUE = re.compile(rb"(?:[\x21-\x7e\x80-\xff]++(?:[ \t]++[\x21-\x7e\x80-\xff]++)*)?")
 
 
+# What `folded` does to names, for a whole block of lines: the ends of lines and names stay.
+_FOLD_LINES = bytes(c if c in b"\r\n:" else folded(bytes((c,)))[0] for c in range(256))
+
+
+class Names:
+    """Names of fields that are looked for in many heads: no field of these names, in any spelling that a CGI-like
+    gateway could take for them (`X_A` for `X-A`)."""
+
+    __slots__ = ("_keys", "_marks")
+
+    def __init__(self, names: Iterable[bytes]) -> None:
+        self._keys = frozenset(map(folded, names))
+        self._marks = [b"\n%b:" % key for key in self._keys]
+
+    def __contains__(self, name: bytes) -> bool:
+        return folded(name) in self._keys
+
+    def are_in(self, lines: bytes) -> bool:
+        """Whether any of `lines` (each with its end) is of a field so named."""
+        block = b"\n" + lines.translate(_FOLD_LINES)
+        for mark in self._marks:  # noqa: SIM110  every request passes here, and a generator is not for nothing
+            if mark in block:
+                return True
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """Changes that are made to many heads, thought through once. `dropped`: folded names (`headers.folded`); `added`
-    comes after that, `lines` is how it is written."""
+    """Changes that are made to many heads, thought through once. `added` comes after what is `dropped`, `lines` is how
+    it is written. `late`: one field more, of the visit at hand, for answers alone; it comes after all others."""
 
-    dropped: frozenset[bytes]
-    added: tuple[tuple[bytes, bytes], ...]
-    lines: bytes
+    dropped: Names | None = None
+    added: tuple[tuple[bytes, bytes], ...] = ()
+    lines: bytes = b""
+    late: Callable[[Any], tuple[bytes, bytes]] | None = None
 
     @classmethod
     def of(
@@ -38,10 +66,12 @@ class Edit:
         replaced = [checked_field(*field) for field in sets]
         added = (*replaced, *(checked_field(*field) for field in adds))
         names = [name for name, _ in replaced] + [checked_field(name, "")[0] for name in removes]
-        return cls(frozenset(map(folded, names)), added, b"".join([b"%b: %b\r\n" % field for field in added]))
+        return cls(
+            Names(names) if names else None, added, b"".join([b"%b: %b\r\n" % field for field in added])
+        )
 
     def __bool__(self) -> bool:
-        return bool(self.dropped or self.added)
+        return bool(self.dropped or self.added or self.late)
 
 
 class EditableHead:
@@ -77,26 +107,27 @@ class EditableHead:
         self.apply(Edit.of(removes=[name]))
 
     def apply(self, edit: Edit) -> None:
-        """What is dropped goes in every spelling that a CGI-like gateway could take for it (`X_A` for `X-A`)."""
-        if edit.dropped:
-            self._drop(edit.dropped)
+        """What was checked before."""
+        if edit.dropped is not None:
+            self.drop(edit.dropped)
         if edit.added:
             self._own()
             self.fields += edit.added
             if self.lines:
                 self.lines += edit.lines
 
-    def _drop(self, names: frozenset[bytes]) -> None:
-        kept = [pair for pair in self.fields if folded(pair[0]) not in names]
+    def drop(self, names: Names) -> None:
+        """Whoever calls knows that nobody needs these fields."""
+        if self.lines and not names.are_in(self.lines):
+            return
+        kept = [pair for pair in self.fields if pair[0] not in names]
         if len(kept) == len(self.fields):
             return
         self.fields = kept
         self._shared = False
         if self.lines:
             lines = self.lines.split(b"\r\n")[:-1]
-            self.lines = b"".join(
-                [line + b"\r\n" for line in lines if folded(line.partition(b":")[0]) not in names]
-            )
+            self.lines = b"".join([line + b"\r\n" for line in lines if line.partition(b":")[0] not in names])
 
     def _own(self) -> None:
         if self._shared:

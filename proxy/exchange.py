@@ -55,6 +55,7 @@ class Exchange:
     identity: Identity | None = None
     credential_cache = ""  # the name of a Kerberos cache that the app may use until this is over
     visit: Visit | None = None
+    late = b""  # lines that the head of the app's answer gets last
     _first: bytes | None = None
 
     def __init__(

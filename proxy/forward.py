@@ -18,7 +18,6 @@ connection under it (RFC 9110 9.2.2).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from http import HTTPStatus
 from typing import TypeGuard, TypeVar
 
@@ -128,9 +127,8 @@ class _Conversation:
         try:
             self._head_up()
             response = self._head_down()
-            if (visit := self.exchange.visit) is not None:
-                fields, lines = visit.respond(response.status, response.fields, response.lines)
-                response = replace(response, fields=fields, lines=lines, head=b"")
+            if (visit := self.exchange.visit) is not None and visit.responders is not None:
+                response = visit.responders.response(visit, response)
             if response.status == 101:
                 self._switch(response)
             else:
@@ -519,12 +517,12 @@ def response_head(response: Response, exchange: Exchange, chunked: bool) -> byte
     asks."""
     same = exchange.keep_alive and exchange.request.version == b"1.1" and not (exchange.via or chunked)
     same = same and exchange.front.tls is None  # HSTS is for those who came by TLS
-    if same and response.head:
-        return response.head
-    head = _written(response, exchange, chunked)
-    if same:
-        response.head = head
-    return head
+    head = response.head if same else b""
+    if not head:
+        head = _written(response, exchange, chunked)
+        if same:
+            response.head = head
+    return head[:-2] + exchange.late + b"\r\n" if exchange.late else head
 
 
 def _written(response: Response, exchange: Exchange, chunked: bool) -> bytes:

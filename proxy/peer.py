@@ -77,6 +77,7 @@ class Response:
     judge: h11.Connection | None = None
     lines: bytes = b""
     head: bytes = b""  # as it went to a client before, see `forward.response_head`
+    edited: tuple[object, Response] | None = None  # what modules made of it before, see `Responders`
 
 
 class HeadTooLong(Malformed):

@@ -9,7 +9,7 @@ import importlib
 import os
 import pwd
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -23,8 +23,9 @@ from proxy.failures import Cause, Failure, Side, Stage
 from proxy.modules import Module
 from proxy.modules.answers import Answer, Refuse
 from proxy.modules.shipped import EXTRAS, SHIPPED
-from proxy.modules.visit import Visit
+from proxy.modules.visit import Named, Visit
 from proxy.privileges import DEFAULT_USER
+from proxy.responders import Responder, Responders, broken, failed
 from supervisor_conf.module_settings import ENTRY_POINTS, ModuleSettings
 from supervisor_conf.settings import Settings
 
@@ -61,11 +62,12 @@ class Chain:
 
     def __init__(self, modules: Sequence[tuple[str, Module]]) -> None:
         self.modules = [module for _, module in modules]
-        self.requests = [_guarded(name, m.request) for name, m in modules if _overrides(m, "request")]
-        self.responses = [_guarded(name, m.response) for name, m in modules if _overrides(m, "response")][
-            ::-1
+        self.requests: list[Named] = [(name, m.request) for name, m in modules if _overrides(m, "request")]
+        answering = [
+            (name, m) for name, m in reversed(modules) if m.every_answer or _overrides(m, "response")
         ]
-        self.ends = [_guarded(name, m.finished) for name, m in modules if _overrides(m, "finished")]
+        self.responders: list[Responder] = [(name, m.every_answer or m.response) for name, m in answering]
+        self.ends: list[Named] = [(name, m.finished) for name, m in modules if _overrides(m, "finished")]
 
 
 class Pipeline:
@@ -74,6 +76,13 @@ class Pipeline:
     def __init__(self, front: Chain, apps: dict[str, Chain]) -> None:
         self._front = front
         self._apps = apps
+        self._responders = Responders.of(front.responders)
+        # What an answer passes, and who is told of the end, once an app with modules of its own is chosen
+        self._chosen = {
+            app: (Responders.of([*chain.responders, *front.responders]), [*chain.ends, *front.ends])
+            for app, chain in apps.items()
+            if chain.modules
+        }
 
     @classmethod
     def of(cls, settings: Settings, clock: Callable[[], float]) -> Pipeline | None:
@@ -86,31 +95,30 @@ class Pipeline:
 
     def before_choice(self, exchange: Exchange, connection: Any) -> Answer | None:
         """The first answer of the front's modules. Raises Failure."""
-        exchange.visit = visit = Visit(exchange, connection)
-        visit.responders = self._front.responses
+        exchange.visit = visit = Visit(exchange, connection, self._responders, self._front.ends)
         exchange.phase = "modules"
         return _first_answer(self._front.requests, visit)
 
     def of_app(self, exchange: Exchange, app: str) -> Answer | None:
         """The same of the modules of the app that was chosen."""
-        chain, visit = self._apps[app], exchange.visit
+        chosen = self._chosen.get(app)
+        if chosen is None:
+            return None
+        visit = exchange.visit
         assert visit is not None
-        visit.app = app
-        if chain.responses:
-            visit.responders = [*chain.responses, *visit.responders]
-        return _first_answer(chain.requests, visit)
+        visit.responders, visit.ends = chosen
+        return _first_answer(self._apps[app].requests, visit)
 
     def finished(self, exchange: Exchange) -> None:
-        """The exchange is over. What a module fails in now, nobody waits for: it has been logged."""
+        """The exchange is over. What a module fails in now, nobody waits for: it is logged."""
         visit = exchange.visit
         if visit is None:
             return
-        ends = self._apps[visit.app].ends + self._front.ends if visit.app else self._front.ends
-        for end in ends:
+        for name, end in visit.ends:
             try:
                 end(visit)
-            except Failure:
-                continue
+            except Exception:  # noqa: BLE001  others' code
+                broken(name)
         exchange.visit = None  # they hold each other, and with them a stream and all that encrypts it
 
     def close(self) -> None:
@@ -119,44 +127,34 @@ class Pipeline:
                 module.close()
 
 
-def _first_answer(requests: Iterable[Callable[..., Any]], visit: Visit) -> Answer | None:
-    for request in requests:
-        answer = request(visit)
-        if answer is None:
-            continue
-        if isinstance(answer, Refuse):
-            raise Failure(
-                Cause.REFUSED_BY_MODULE,
-                Stage.MODULES,
-                Side.FRONT,
-                answer.detail,
-                status=answer.status,
-                retry_after=answer.retry_after,
-                fields=answer.fields,
-            )
-        if isinstance(answer, Answer):
-            return answer
-        raise _failed(f"{type(answer).__name__} is no answer")
+def _first_answer(requests: Sequence[Named], visit: Visit) -> Answer | None:
+    name = ""
+    try:
+        for name, request in requests:  # noqa: B007  read where it is handled
+            if (answer := request(visit)) is not None:
+                return _checked(answer)
+    except Failure:
+        raise
+    except Exception as error:
+        raise broken(name) from error
     return None
 
 
-def _guarded(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
-    """Whatever goes wrong in a module is a Failure, so that no request gets past it."""
-
-    def guarded(*arguments: Any) -> Any:
-        try:
-            return method(*arguments)
-        except Failure:
-            raise
-        except Exception as error:
-            structlog.get_logger().exception("module.failed", module=name)
-            raise _failed(f"the module {name} failed") from error
-
-    return guarded
-
-
-def _failed(detail: str) -> Failure:
-    return Failure(Cause.MODULE_FAILED, Stage.MODULES, Side.FRONT, detail)
+def _checked(answer: object) -> Answer:
+    """Raises Failure for a refusal, and for what is no answer."""
+    if isinstance(answer, Answer):
+        return answer
+    if not isinstance(answer, Refuse):
+        raise failed(f"{type(answer).__name__} is no answer")
+    raise Failure(
+        Cause.REFUSED_BY_MODULE,
+        Stage.MODULES,
+        Side.FRONT,
+        answer.detail,
+        status=answer.status,
+        retry_after=answer.retry_after,
+        fields=answer.fields,
+    )
 
 
 def _overrides(module: Module, method: str) -> bool:

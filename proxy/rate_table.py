@@ -22,11 +22,11 @@ furthest one that it can.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import struct
 from collections.abc import Callable
+from fcntl import F_OFD_SETLK, F_OFD_SETLKW, F_UNLCK, F_WRLCK, LOCK_EX, LOCK_UN, fcntl, flock
 from hashlib import blake2b
 from mmap import mmap
 from pathlib import Path
@@ -38,8 +38,9 @@ SECOND: Final = 1_000_000_000
 
 _MAGIC = b"portico rates 1\n"
 _HEADER = 128  # magic, number of sets, key of the hash; then the sets
-_ENTRY = 16  # mark of the client (0: nobody), TAT in nanoseconds of CLOCK_MONOTONIC
-_SET = WAYS * _ENTRY
+_SET = WAYS * 16  # marks of the clients (0: nobody), then their TATs in nanoseconds of CLOCK_MONOTONIC
+_read_set = struct.Struct(f"{2 * WAYS}Q").unpack_from
+_write = struct.Struct("Q").pack_into
 _KEY = 32
 _FLOCK = "hhqqi4x"  # struct flock of a 64-bit Linux: type, whence, start, length, pid
 
@@ -61,52 +62,43 @@ class RateTable:
         self._clock = clock
         self._descriptor, self._key = _opened(path, self._sets)
         self._map = mmap(self._descriptor, _HEADER + self._sets * _SET)
-        self._cells = memoryview(self._map).cast("Q")
         self._places: dict[str, tuple[int, int, bytes, bytes]] = {}
 
     def wait_of(self, client: str) -> int:
         """0 if a request of this client fits now, and is counted; else nanoseconds until the next one would."""
-        first, mark, lock, unlock = self._place(client)
-        cells = self._cells
-        fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLKW, lock)
+        start, mark, lock, unlock = self._places.get(client) or self._place(client)
+        memory, descriptor = self._map, self._descriptor
+        fcntl(descriptor, F_OFD_SETLKW, lock)
         try:
             now = self._clock()  # under the lock: never before what another has written
-            entry = cells[first : first + 2 * WAYS]
-            known = entry.tolist()
-            marks, tats = known[::2], known[1::2]
-            way = marks.index(mark) if mark in marks else tats.index(min(tats))
-            tat = min(max(tats[way], now), now + self._furthest)
-            if tat - now > self._tolerance:
-                if tat < tats[way]:
-                    entry[2 * way + 1] = tat
-                return tat - now - self._tolerance
-            entry[2 * way] = mark
-            entry[2 * way + 1] = tat + self._interval
+            known: tuple[int, ...] = _read_set(memory, start)
+            way = known.index(mark) if mark in known[:WAYS] else known.index(min(known[WAYS:]), WAYS) - WAYS
+            written = known[WAYS + way]
+            tat = min(max(written, now), now + self._furthest)
+            wait = tat - now - self._tolerance
+            if wait > 0:
+                if tat < written:
+                    _write(memory, start + 8 * (WAYS + way), tat)
+                return wait
+            if known[way] != mark:
+                _write(memory, start + 8 * way, mark)
+            _write(memory, start + 8 * (WAYS + way), tat + self._interval)
             return 0
         finally:
-            fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, unlock)
+            fcntl(descriptor, F_OFD_SETLK, unlock)
 
     def _place(self, client: str) -> tuple[int, int, bytes, bytes]:
-        """Of a client: the first cell of its set, its mark, and how its set is locked and unlocked."""
-        place = self._places.get(client)
-        if place is None:
-            digest = blake2b(
-                client.encode("utf-8", "surrogateescape"), digest_size=16, key=self._key
-            ).digest()
-            number = int.from_bytes(digest[:8], "little") % self._sets
-            start = _HEADER + number * _SET
-            lock, unlock = (
-                struct.pack(_FLOCK, kind, os.SEEK_SET, start, _SET, 0)
-                for kind in (fcntl.F_WRLCK, fcntl.F_UNLCK)
-            )
-            place = start // 8, int.from_bytes(digest[8:], "little") or 1, lock, unlock
-            if len(self._places) >= MEMORY:
-                self._places.clear()
-            self._places[client] = place
+        """Of a client: where its set begins, its mark, and how its set is locked and unlocked."""
+        digest = blake2b(client.encode("utf-8", "surrogateescape"), digest_size=16, key=self._key).digest()
+        start = _HEADER + int.from_bytes(digest[:8], "little") % self._sets * _SET
+        lock, unlock = (struct.pack(_FLOCK, kind, os.SEEK_SET, start, _SET, 0) for kind in (F_WRLCK, F_UNLCK))
+        place = start, int.from_bytes(digest[8:], "little") or 1, lock, unlock
+        if len(self._places) >= MEMORY:
+            self._places.clear()
+        self._places[client] = place
         return place
 
     def close(self) -> None:
-        self._cells.release()
         self._map.close()
         os.close(self._descriptor)
 
@@ -115,7 +107,7 @@ def _opened(path: Path, sets: int) -> tuple[int, bytes]:
     """The file, its descriptor and the key of its hash. One of another size is replaced: who still has it keeps it."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        flock(descriptor, LOCK_EX)
         try:
             if os.fstat(descriptor).st_nlink == 0:
                 os.close(descriptor)  # replaced while we waited
@@ -125,7 +117,7 @@ def _opened(path: Path, sets: int) -> tuple[int, bytes]:
                 _begin(descriptor, sets)
                 head = os.pread(descriptor, _HEADER, 0)
             if head[: len(_MAGIC)] == _MAGIC and int.from_bytes(head[16:24], "little") == sets:
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
+                flock(descriptor, LOCK_UN)
                 return descriptor, head[24 : 24 + _KEY]
             path.unlink(missing_ok=True)
         except BaseException:

@@ -25,12 +25,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from proxy.editable import Edit as Edit
 from proxy.identity import Identity as Identity
 from proxy.modules.answers import Answer as Answer
 from proxy.modules.answers import FilePart as FilePart
 from proxy.modules.answers import Refuse as Refuse
-from proxy.modules.visit import ResponseHead as ResponseHead
 from proxy.modules.visit import Visit as Visit
+from proxy.responders import ResponseHead as ResponseHead
 
 Result = TypeVar("Result")
 
@@ -82,6 +83,10 @@ class Context(Protocol):
 
 class Module:
     """The base of all modules. A method that is not overridden costs nothing."""
+
+    every_answer: Edit | None = None
+    """What is done to the head of every answer, in place of `response`: thought through once, and done once to answers
+    that begin alike."""
 
     def __init__(self, options: Mapping[str, Any], context: Context) -> None:
         """Raises ValueError or OSError, with a sentence, when it cannot work with these options."""

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv6Address
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from proxy.modules import Context, Module, Refuse, Visit
@@ -23,10 +23,15 @@ from proxy.peer import Framing
 from proxy.rate_table import SECOND, RateTable
 from proxy.readings import needs_more_readings, readings
 
+T = TypeVar("T")
 Check = Callable[[Visit], Refuse | None]
 
 #: Without a list of allowed methods, what Allow says of those that remain (RFC 9110 9, RFC 5789).
 USUAL_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH")
+
+#: Addresses and paths that are remembered, and the longest path that is.
+MEMORY: Final = 2048
+LONGEST_REMEMBERED: Final = 256
 
 #: How often what is decoded may decode again. Nobody encodes so often in good faith.
 DEEPEST: Final = 4
@@ -55,15 +60,18 @@ class Filtering(Module):
         self._max_path = options["max_path"]
         self._max_body = options["max_body"]
         limits: dict[str, int] = dict(options["max_fields"])
-        self._other_fields: float = limits.pop("*", 0)
+        self._other_fields: float = limits.pop("*", inf)
         self._fields = {name.lower().encode("ascii"): limit for name, limit in limits.items()}
+        self._least_field = min(self._other_fields, *limits.values(), inf)
         self._rates = _rates(options, context)
+        # What was found harmless before: visitors and what they ask for repeat themselves.
+        self._admitted: set[str] = set()
+        self._harmless: set[bytes] = set()
         self._checks = self._configured()
 
     def request(self, visit: Visit) -> Refuse | None:
         for check in self._checks:
-            refusal = check(visit)
-            if refusal is not None:
+            if (refusal := check(visit)) is not None:
                 return refusal
         return None
 
@@ -78,7 +86,7 @@ class Filtering(Module):
             (self._rates, self._rate),
             (self._methods or self._no_methods, self._method),
             (self._max_target or self._max_path or self._max_query, self._lengths),
-            (self._fields or self._other_fields, self._field_lengths),
+            (self._least_field < inf, self._field_lengths),
             (self._max_body, self._body),
             (self._unwanted or self._extensions or not self._double, self._path),
         ]
@@ -90,8 +98,11 @@ class Filtering(Module):
     def _address(self, visit: Visit) -> Refuse | None:
         """IIS 403.6. Denied comes before allowed."""
         client = visit.client
+        if client in self._admitted:
+            return None
         if client in self._denied or (self._allowed and client not in self._allowed):
             return Refuse(403, "this address may not come here")
+        remember(self._admitted, client)
         return None
 
     def _rate(self, visit: Visit) -> Refuse | None:
@@ -100,7 +111,7 @@ class Filtering(Module):
         if not client:
             return None
         assert self._rates is not None
-        wait = self._rates.wait_of(rated_as(client))
+        wait = self._rates.wait_of(client if ":" not in client else rated_as(client))
         if not wait:
             return None
         return Refuse(429, "more requests than one client may send", retry_after=-(-wait // SECOND))
@@ -128,9 +139,9 @@ class Filtering(Module):
 
     def _field_lengths(self, visit: Visit) -> Refuse | None:
         """IIS 404.10; HTTP has 431 (RFC 6585 5)."""
-        others = self._other_fields or inf
+        least = self._least_field
         for name, value in visit.exchange.request.fields:
-            if len(value) > self._fields.get(name.lower(), others):
+            if len(value) > least and len(value) > self._fields.get(name.lower(), self._other_fields):
                 return Refuse(431, "a header field is too long")
         return None
 
@@ -142,8 +153,14 @@ class Filtering(Module):
 
     def _path(self, visit: Visit) -> Refuse | None:
         path = visit.raw_path
-        if not needs_more_readings(path):
-            return self._judge(path.lower())
+        if path in self._harmless:
+            return None
+        refusal = self._judge(path.lower()) if not needs_more_readings(path) else self._judge_readings(path)
+        if refusal is None and len(path) <= LONGEST_REMEMBERED:
+            remember(self._harmless, path)
+        return refusal
+
+    def _judge_readings(self, path: bytes) -> Refuse | None:
         spelled, depth = path, 0
         while True:
             for segments in readings(spelled):
@@ -172,6 +189,13 @@ class Filtering(Module):
         if self._extensions and not self._extensions.issuperset(_extensions_of(path)):
             return Refuse(404, "the path has an extension that is not served")  # IIS 404.7
         return None
+
+
+def remember(known: set[T], found: T) -> None:
+    """Full, it forgets everything and begins anew."""
+    if len(known) >= MEMORY:
+        known.clear()
+    known.add(found)
 
 
 def rated_as(client: str) -> str:
@@ -218,8 +242,8 @@ def _name(name: str) -> bytes:
 
 
 def _extensions_of(path: bytes) -> Iterable[bytes]:
-    """Of the last segment: whole, and up to what ends it for some readers."""
-    last = path.rpartition(b"/")[2]
+    """Of the last segment that is not empty: whole, and up to what ends it for some readers."""
+    last = path.rstrip(b"/").rpartition(b"/")[2]
     for name in {last, _ENDS.split(last, maxsplit=1)[0]}:
         _, dot, extension = name.rstrip(b". ").rpartition(b".")
         yield dot + extension if dot else b""

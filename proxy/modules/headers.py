@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.editable import Edit
-from proxy.modules import Context, Module, ResponseHead, Visit
+from proxy.modules import Context, Module, Visit
 
 
 class Headers(Module):
@@ -17,15 +17,11 @@ class Headers(Module):
 
     def __init__(self, options: Mapping[str, Any], context: Context) -> None:
         self._request = _edit("request", options["request"])
-        self._response = _edit("response", options["response"])
+        self.every_answer = _edit("response", options["response"]) or None
 
     def request(self, visit: Visit) -> None:
         if self._request:
             visit.edit(self._request)
-
-    def response(self, visit: Visit, head: ResponseHead) -> None:
-        if self._response:
-            head.apply(self._response)
 
 
 def _edit(side: str, rules: Mapping[str, Any]) -> Edit:

@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from proxy.editable import Edit
+from proxy.editable import Edit, Names
 from proxy.headers import Fields, folded, is_sane_id, may_be_changed
-from proxy.modules import Context, Module, ResponseHead, Visit
+from proxy.modules import Context, Module, Visit
 
 _X_REQUEST_ID = b"x-request-id"
 # W3C Trace Context 3.2: version, trace-id, parent-id, flags; later versions may say more after that.
@@ -32,7 +32,8 @@ class RequestId(Module):
             raise ValueError(f"header: {options['header']} means something else to Portico")
         self._trust = options["trust"]
         self._traceparent = options["traceparent"]
-        self._dropped = frozenset((self._key,))
+        self._names = Names([self._name])
+        self.every_answer = Edit(self._names, late=lambda visit: (self._name, visit.exchange.request_id))
 
     def request(self, visit: Visit) -> None:
         exchange = visit.exchange
@@ -41,13 +42,8 @@ class RequestId(Module):
         if named:
             exchange.request_id = named
         if not self._is_ours:
-            visit.edit(self._edit(exchange.request_id))
-
-    def response(self, visit: Visit, head: ResponseHead) -> None:
-        head.apply(self._edit(visit.exchange.request_id))
-
-    def _edit(self, request_id: bytes) -> Edit:
-        return Edit(self._dropped, ((self._name, request_id),), b"%b: %b\r\n" % (self._name, request_id))
+            field = self._name, exchange.request_id
+            visit.edit(Edit(self._names, (field,), b"%b: %b\r\n" % field))
 
     def _said(self, fields: Fields) -> bytes | None:
         """What the request names itself, if it does so once and in a way that is fit for a log."""

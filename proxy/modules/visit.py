@@ -2,56 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from proxy.editable import Edit, EditableHead
 from proxy.exchange import Exchange, too_large
-from proxy.headers import Fields, without_nominations
+from proxy.headers import without_nominations
 from proxy.held_body import hold_body
 from proxy.identity import Identity
 from proxy.peer import Framing
+from proxy.responders import Responders
 from proxy.strict import split_target
+
+Named = tuple[str, Callable[..., Any]]
+"""The name of a module, and a method of it."""
 
 
 class _Connection(Protocol):
     notes: dict[str, Any] | None
 
 
-class ResponseHead(EditableHead):
-    """The head of a final answer (of 101 too): the app's, a module's, or of an error page."""
-
-    __slots__ = ("status",)
-
-    def __init__(self, status: int, fields: list[tuple[bytes, bytes]], lines: bytes = b"") -> None:
-        super().__init__(fields, lines)
-        self.status = status
-
-
 class Visit:
     """One request. What is bytes on the wire is text here (latin-1), raw: nothing is decoded or normalised."""
 
-    __slots__ = ("_connection", "_head", "app", "exchange", "notes", "responders")
+    _head: EditableHead | None = None
+    _notes: dict[str, Any] | None = None
+    _path: bytes | None = None
 
-    def __init__(self, exchange: Exchange, connection: _Connection) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        connection: _Connection,
+        responders: Responders | None,
+        ends: Sequence[Named],
+    ) -> None:
         self.exchange = exchange
+        self.responders = responders
+        self.ends = ends
         self._connection = connection
-        self._head: EditableHead | None = None
-        self.app = ""
-        """The name of the app that was chosen; "" for the front's modules, which come before the choice."""
-        self.notes: dict[str, Any] = {}
-        """For modules to remember something until the response."""
-        self.responders: list[Callable[[Visit, ResponseHead], None]] = []
 
-    def respond(self, status: int, fields: Fields, lines: bytes) -> tuple[Fields, bytes]:
-        """What the modules make of the head of the answer: its fields, and how they are written (b"": nobody has
-        written them). Raises Failure."""
-        if not self.responders:
-            return fields, lines
-        head = ResponseHead(status, fields if lines else without_nominations(fields), lines)
-        for responder in self.responders:
-            responder(self, head)
-        return head.fields, head.lines
+    @property
+    def app(self) -> str:
+        """The name of the app that was chosen; "" for the front's modules, which come before the choice."""
+        desk = getattr(self.exchange, "desk", None)
+        return "" if desk is None else str(desk.settings.name)
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """For modules to remember something until the response."""
+        if self._notes is None:
+            self._notes = {}
+        return self._notes
 
     # ----------------------------------------------------------------------------------------------------------
     # What is asked
@@ -72,9 +73,11 @@ class Visit:
     @property
     def raw_path(self) -> bytes:
         """The same as it came."""
-        target = self.exchange.request.target
-        path = target if target.startswith(b"/") else split_target(target).path
-        return path.partition(b"?")[0]
+        if (path := self._path) is None:
+            target = self.exchange.request.target
+            path = target if target.startswith(b"/") else split_target(target).path
+            self._path = path = path.partition(b"?")[0]
+        return path
 
     @property
     def query(self) -> str:
@@ -134,9 +137,16 @@ class Visit:
     def edit(self, edit: Edit) -> None:
         """Several changes at once, checked before."""
         request = self.exchange.request
-        if not request.lines:  # else Connection names nothing
+        lines, names = request.lines, edit.dropped
+        if lines and (
+            names is None or not names.are_in(lines)
+        ):  # nearly always: nothing is there to be dropped
+            request.fields = [*request.fields, *edit.added]
+            request.lines = lines + edit.lines
+            return
+        if not lines:  # else Connection names nothing
             request.fields = without_nominations(request.fields)
-        head = self._fields()
+        head = EditableHead(request.fields, lines)
         head.apply(edit)
         request.fields, request.lines = head.fields, head.lines
 

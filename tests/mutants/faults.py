@@ -35,6 +35,8 @@ PASSWORDS = (
     "tests/proxy/test_basic.py",
 )
 CERTIFICATES = ("tests/proxy/test_client_certificate.py",)
+SHIPPED_MODULES = ("tests/proxy/modules", "tests/proxy/test_pipeline.py")
+FOLDER = ("tests/proxy/test_folder.py",)
 MODULES = ("tests/proxy/test_pipeline.py", "tests/properties/test_editable_heads.py")
 TLS = ("tests/proxy/test_tls_stream.py", "tests/proxy/test_tls.py", "tests/properties/test_encrypted.py")
 HTTPS = ("tests/proxy/test_to_https.py",)
@@ -278,15 +280,29 @@ FAULTS = (
     Fault("proxy/backend.py", "        if not self._waiting:\n            self._ask()", "        self._ask()",
           "the keeper is asked once a request", BACKEND),
     # modules
-    Fault("proxy/pipeline.py", "            raise _failed(f\"the module {name} failed\") from error", "            return None",
+    Fault("proxy/pipeline.py", "        raise broken(name) from error", "        return None",
           "a request gets past a module that failed", MODULES),
-    Fault("proxy/pipeline.py", '        raise _failed(f"{type(answer).__name__} is no answer")', "        continue",
+    Fault("proxy/pipeline.py", '        raise failed(f"{type(answer).__name__} is no answer")', "        return None  # type: ignore",
           "a module that answers nonsense lets the request through", MODULES),
-    Fault("proxy/pipeline.py", "visit.responders = [*chain.responses, *visit.responders]", "visit.responders = [*visit.responders, *chain.responses]",
+    Fault("proxy/pipeline.py", "Responders.of([*chain.responders, *front.responders])", "Responders.of([*front.responders, *chain.responders])",
           "answers pass the modules in the wrong order", MODULES),
     Fault("proxy/editable.py", "        if self._shared:\n            self.fields", "        if False:\n            self.fields",
           "what a module says of one request is said of all that look alike", MODULES),
-    Fault("proxy/editable.py", "            self.lines = b\"\"", "            pass", "a field that a module removed still crosses", MODULES),
+    Fault("proxy/editable.py", "if line.partition(b\":\")[0] not in names]", "]", "a field that a module removed still crosses", MODULES),
+    Fault("proxy/modules/visit.py", "            request.fields = without_nominations(request.fields)", "            pass",
+          "a client has a field of a module's dropped by naming it in Connection", SHIPPED_MODULES),
+    Fault("proxy/responders.py", "if known is not None and known[0] is self:", "if known is not None:",
+          "one app's answers get what another app's modules say", ("tests/proxy/test_responders.py",)),
+    Fault("proxy/modules/filtering.py", "refusal = self._judge(b\"/\" + b\"/\".join(segments))", "refusal = None",
+          "a hidden name is asked for in another spelling", SHIPPED_MODULES),
+    Fault("proxy/rate_table.py", "        fcntl(descriptor, F_OFD_SETLKW, lock)\n", "",
+          "two workers count one client as one", ("tests/proxy/test_rate_table.py",)),
+    Fault("proxy/rate_table.py", "min(max(written, now), now + self._furthest)", "min(max(0, now), now + self._furthest)",
+          "nobody is ever told to wait", ("tests/proxy/test_rate_table.py",)),
+    Fault("proxy/folder.py", "0 if links else _RESOLVE_NO_SYMLINKS", "0", "links are followed although they must not", FOLDER),
+    Fault("proxy/folder.py", "resolve = _RESOLVE_BENEATH | ", "resolve = ", "a link leads out of the folder", FOLDER),
+    Fault("proxy/modules/static.py", "if name.translate(None, _NEVER) != name:", "if False:",
+          "an encoded slash parts segments", SHIPPED_MODULES),
     Fault("proxy/editable.py", "    if not may_be_changed(field[0]):", "    if False:", "a module frames the message", MODULES),
     Fault("proxy/editable.py", "    if not _VALUE.fullmatch(field[1]):", "    if False:", "a module's value ends its line", MODULES),
     Fault("proxy/answering.py", "    exchange.keep_alive = exchange.keep_alive and exchange.body.done\n", "",

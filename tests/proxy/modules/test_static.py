@@ -113,7 +113,7 @@ def test_files(site: Path, target: str, expected: bytes) -> None:
      "/sub/../../secret.txt", "/%2e%2e/secret.txt", "/..%2fsecret.txt", "/..%5csecret.txt", "/..\\secret.txt",
      "/..;/secret.txt", "/.%2e/secret.txt", "//index.html", "/sub//index.html", "/./index.html", "/sub/%2e/index.html",
      "/%c0%ae%c0%ae/secret.txt", "/%e0%80%ae/x", "/caf%e9", "/index.html%0a", "/%2findex.html", "/index.html%20",
-     "/" + "a" * 300],
+     "/sub%2findex.html", "/empty%2f..%2f.env", "/" + "a" * 300],
 )  # fmt: skip
 def test_what_is_not_there(site: Path, target: str) -> None:
     with asking(site) as get:
