@@ -40,6 +40,9 @@ FOLDER = ("tests/proxy/test_folder.py",)
 MODULES = ("tests/proxy/test_pipeline.py", "tests/properties/test_editable_heads.py")
 TLS = ("tests/proxy/test_tls_stream.py", "tests/proxy/test_tls.py", "tests/properties/test_encrypted.py")
 HTTPS = ("tests/proxy/test_to_https.py",)
+NEGOTIATE = ("tests/proxy/test_negotiate.py",)
+LENDING = ("tests/proxy/test_lending.py",)
+CACHES = ("tests/supervisor_conf/keeper/test_credentials.py",)
 RENEWAL = (
     "tests/supervisor_conf/test_certificates.py",
     "tests/supervisor_conf/keeper/test_certificates.py",
@@ -392,4 +395,45 @@ FAULTS = (
           "a renewal that is half done is told as a fault", RENEWAL),
     Fault("supervisor_conf/keeper/certificates.py", "        status = os.stat(path)", "        status = os.lstat(path)",
           "a link that was moved is not noticed", RENEWAL),
+    # negotiate, and what visitors delegate
+    Fault("proxy/modules/negotiate.py", '    return exchange.trusted or not visit.client or is_relayed(exchange.request.fields)', '    return False',
+          'visitors of one proxy are one visitor', NEGOTIATE),
+    Fault("proxy/modules/negotiate.py", 'if realm not in self._realms or not name', 'if not name',
+          'users of every realm are admitted', NEGOTIATE),
+    Fault("proxy/modules/negotiate.py", '        visit.remove_field("Authorization")\n', '',
+          "the app is shown the visitor's token", NEGOTIATE),
+    Fault("proxy/modules/negotiate.py", 'if self._context.now() < remembered.until:\n                visit', 'if True:\n                visit',
+          "a connection is somebody's when the ticket has ended", NEGOTIATE),
+    Fault("proxy/modules/negotiate.py", 'if isinstance(remembered, _Known) and not other_scheme:', 'if isinstance(remembered, _Known):',
+          'who says something else is who was there before', NEGOTIATE),
+    Fault("proxy/modules/negotiate.py", 'isinstance(remembered, _Started) and now < remembered.until', 'isinstance(remembered, _Started)',
+          'a handshake may take for ever', NEGOTIATE),
+    Fault("proxy/modules/negotiate.py", 'else visit.connection.pop(self._key, None)', 'else visit.connection.get(self._key)',
+          'who was known stays so after a token that was refused', NEGOTIATE),
+    Fault("proxy/modules/negotiate.py", 'if self._at_once >= MOST_AT_ONCE:', 'if False:',
+          'any number of tokens waits for its thread', NEGOTIATE),
+    Fault("proxy/modules/negotiate.py", 'if self._strips and len(self._realms) > 1:', 'if False:',
+          'two people have one name', NEGOTIATE),
+    Fault("proxy/modules/negotiate.py", 'if self._binding == "required" and not accepted.bound:', 'if False:',
+          'a token that is bound to nothing passes where it must be', NEGOTIATE),
+    Fault("proxy/kerberos.py", '        if result.more_steps:\n            return None\n', '',
+          'who is in the middle of a handshake is somebody', NEGOTIATE),
+    Fault("proxy/kerberos.py", 'b"rcache": os.fsencode(f"file2:{replays}")', 'b"rcache": b"none:"',
+          'a captured token is good again', NEGOTIATE),
+    Fault("proxy/kerberos.py", 'if delegated is None or not self._delegation:', 'if delegated is None:',
+          'a ticket is kept that nobody wants', NEGOTIATE),
+    Fault("proxy/forward.py", '    if not desk.settings.forward_credentials:\n        return 0\n', '',
+          'an app is lent what it did not ask for', LENDING),
+    Fault("proxy/forward.py", '            if loan:\n                exchange.desk.loans.end(loan)\n', '',
+          "a visitor's ticket stays when the request is over", LENDING),
+    Fault("proxy/lending.py", '            if not kept:\n                self.end(number)', '            if False:\n                self.end(number)',
+          'a cache that comes too late stays', LENDING),
+    Fault("supervisor_conf/keeper/credential_caches.py", '            data = bytearray()  # its last piece', '            pass  # its last piece',
+          "two visitors' tickets are mixed", CACHES),
+    Fault("supervisor_conf/keeper/credential_caches.py", '        for key in [key for key in self._kept if key[0] == worker]:\n            self.drop(*key)', '        pass',
+          "what a dead worker's visitors delegated stays", CACHES),
+    Fault("supervisor_conf/keeper/keeper.py", 'wanted = app is not None and app.settings.forward_credentials', 'wanted = app is not None',
+          'an app gets credentials that does not forward any', CACHES),
+    Fault("supervisor_conf/keeper/keeper.py", '        if app in self.apps:\n            self._credentials.only(app, self.apps[app].generations)\n', '',
+          'what a dead generation was lent stays', CACHES),
 )  # fmt: skip

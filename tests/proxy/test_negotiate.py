@@ -530,6 +530,15 @@ def test_a_realm_that_is_not_admitted(place: Place, tmp_path: Path) -> None:
     assert (answer.status, answer.users) == (403, [])
 
 
+def test_one_service_of_several_in_the_keytab(place: Place, tmp_path: Path) -> None:
+    both = place.realm.keytab(tmp_path / "both.keytab", SERVICE, "HTTP/other")
+    several = Place(place.realm, both, place.ann, place.bob)
+    for principal, status in (("", 200), (f"HTTP/other@{REALM}", 200), (f"{SERVICE}@{REALM}", 401)):
+        with front_of(several, tmp_path, principal=principal) as front:
+            answer = front.ask(front.visit(), Client(place.ann, "HTTP@other").token())
+        assert (answer.status, len(answer.users)) == (status, int(status == 200)), principal
+
+
 def test_where_no_ticket_is_required(place: Place, tmp_path: Path) -> None:
     unknown = b'HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nWWW-Authenticate: Basic realm="x"\r\n\r\n'
     with front_of(place, tmp_path, required=False) as front:

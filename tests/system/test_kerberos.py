@@ -376,6 +376,29 @@ def quietly(run: PorticoRun, target: str, headers: list[tuple[str, str]]) -> int
         return 0
 
 
+def test_a_ticket_for_a_whole_connection(place: Place, folder: Path) -> None:
+    """With the ways of IIS: one ticket for the connection, and an app that takes who comes without."""
+    keytab = folder / "http.keytab"
+    keytab.write_bytes((place.run.directory / "http.keytab").read_bytes())
+    keytab.chmod(0o600)
+    module = negotiate(keytab="http.keytab", persist="connection", strip_realm=True)
+    command = "gunicorn -k gthread --threads 4 acting:wsgi"
+    with (
+        PorticoRun(
+            folder, front() + module + app(command=command), environment=place.realm.environment()
+        ) as run,
+        Visitor(run.url) as visitor,
+        Visitor(run.url) as other,
+    ):
+        assert visitor.request("GET", "/facts").status == 401
+        for fields in (shown(token(place.ann)), [], []):
+            assert visitor.request("GET", "/facts", fields).json()["user"] == "ann"
+        assert other.request("GET", "/facts").status == 401
+        assert visitor.request("GET", "/facts", [("Via", "1.1 somebody")]).status == 401
+        assert visitor.request("GET", "/facts", shown(token(place.bob))).json()["user"] == "bob"
+        assert visitor.request("GET", "/facts").json()["user"] == "bob"
+
+
 # ------------------------------------------------------------------------------------------------------------
 # What does not work is said before anything starts
 
