@@ -99,7 +99,8 @@ class Trust:
         return self._visitor(peer, b"")
 
     def speaker(self, peer: Caller) -> Speaker:
-        """Of a connection that `includes` its peer."""
+        """Of a connection that `includes` its peer, whose certificate says nothing of those for whom it speaks."""
+        peer = dataclasses.replace(peer, certificate=b"", subject="", names=())
         # What is told depends on nothing else of the peer.
         return Speaker(self, peer, self._names, self._memories.setdefault(peer.scheme, {}))
 
@@ -110,7 +111,6 @@ class Trust:
         )
         caller = dataclasses.replace(peer, scheme=origin.scheme or peer.scheme)
         if origin.address:
-            # A certificate of the proxy says nothing of whom it speaks for.
             caller = Caller(origin.address, origin.port, caller.scheme)
         return self._visitor(caller, origin.host, told=bool(origin.address))
 

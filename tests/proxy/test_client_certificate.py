@@ -156,6 +156,30 @@ def test_the_certificate_of_a_trusted_proxy_is_not_its_visitors() -> None:
     assert user(ALL, trusted=True, required=False) == ""
 
 
+@pytest.mark.parametrize("quick_lane", [True, False])
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"X-Forwarded-For: 203.0.113.9\r\n",
+        b"X-Forwarded-For: unknown\r\n",
+        b"Forwarded: for=_hidden\r\n",
+    ],
+)
+def test_the_app_is_never_told_the_certificate_of_a_trusted_proxy(said: bytes, quick_lane: bool) -> None:
+    """Nor where it does not tell for whom it speaks."""
+    request = GET.replace(b"\r\n\r\n", b"\r\n" + said + b"\r\n")
+    seen = {}
+    for trusted in ("192.0.2.0/24", "198.51.100.0/24"):
+        with memory_front(front={"trusted_proxies": (trusted,)}, quick_lane=quick_lane) as front:
+            front.publish(1)
+            ours, visitor = front.loop.pair(1 << 20)
+            front._greeted(ours, Caller("192.0.2.7", 40000, "https", certificate=ALL))  # type: ignore[arg-type]
+            front.ask(visitor, request)
+            seen[trusted] = b"MS-ASPNETCORE-CLIENTCERT" in front.apps[-1].recv_all()
+    assert seen == {"192.0.2.0/24": False, "198.51.100.0/24": True}
+
+
 def test_single_certificates_by_fingerprint() -> None:
     digest = hashlib.sha256(ALL).digest()
     for text in (digest.hex(), digest.hex(":").upper(), f"sha256 Fingerprint={digest.hex(':').upper()}"):
