@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from email.utils import formatdate
 from http import HTTPStatus
+from time import time
 
+from proxy.conditions import http_date
 from proxy.editable import checked_field
 from proxy.exchange import Exchange
 from proxy.failures import Cause, Failure, Side, Stage
@@ -40,7 +42,7 @@ def send_answer(exchange: Exchange, answer: Answer, timeout: float | None) -> No
 
 
 def _head(exchange: Exchange, answer: Answer) -> bytes:
-    fields = [(b"Date", formatdate(usegmt=True).encode("ascii")), *_encoded(answer.fields)]
+    fields = [(b"Date", http_date(int(time())).encode("ascii")), *_encoded(answer.fields)]
     if (visit := exchange.visit) is not None and visit.responders is not None:
         fields = visit.responders.fields(visit, answer.status, fields)
     if answer.status not in _BODILESS or answer.length is not None:
@@ -71,8 +73,7 @@ def _send_whole(exchange: Exchange, answer: Answer, head: bytes, timeout: float 
 
 
 def _read(part: FilePart) -> bytes:
-    part.file.seek(part.offset)
-    data = part.file.read(part.count)
+    data = os.pread(part.file.fileno(), part.count, part.offset)
     if len(data) < part.count:
         raise EOFError("the file has become shorter")
     return data

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC
-from email.utils import parsedate_to_datetime
+from email.utils import formatdate, parsedate_to_datetime
 from enum import Enum
+from functools import lru_cache
 
 _TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 # All three forms of RFC 9110 5.6.7 begin with a day and a comma or a blank; nothing else is looked at.
@@ -60,6 +61,12 @@ def date_of(value: str | None) -> int | None:
         return int(found.replace(tzinfo=UTC).timestamp()) if found.tzinfo is None else int(found.timestamp())
     except (ValueError, OverflowError):
         return None
+
+
+@lru_cache(maxsize=1024)
+def http_date(seconds: int) -> str:
+    """IMF-fixdate (RFC 9110 5.6.7) of Unix seconds; those of a second, and of a file, are asked for again and again."""
+    return formatdate(seconds, usegmt=True)
 
 
 def _tags(value: str) -> list[tuple[bool, str]]:

@@ -13,14 +13,13 @@ import os
 import secrets
 import stat
 from collections.abc import Iterable, Mapping, Sequence
-from email.utils import formatdate
 from pathlib import Path
 from time import time
 from typing import Any, BinaryIO, Final
 from urllib.parse import unquote_to_bytes
 
 from proxy.codings import preferred
-from proxy.conditions import CONDITIONS, Verdict, judge, range_still_holds
+from proxy.conditions import CONDITIONS, Verdict, http_date, judge, range_still_holds
 from proxy.editable import checked_field
 from proxy.folder import Folder
 from proxy.media_types import MediaTypes
@@ -203,7 +202,7 @@ class Static(Module):
         tag = found.tag
         # Not later than Date (RFC 9110 8.8.2.1)
         modified = min(int(found.state.st_mtime), int(time()))
-        validators = [("ETag", tag), ("Last-Modified", formatdate(modified, usegmt=True)), *self._varies]
+        validators = [("ETag", tag), ("Last-Modified", http_date(modified)), *self._varies]
         match judge(asked, tag, modified):
             case Verdict.NOT_MODIFIED:
                 return Answer(304, validators)

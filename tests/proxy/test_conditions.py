@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.conditions import Verdict, date_of, judge, range_still_holds
+from proxy.conditions import Verdict, date_of, http_date, judge, range_still_holds
 
 TAG, OTHER, WEAK = '"a-1"', '"b-2"', 'W/"a-1"'
 NOW = 1_700_000_000
@@ -87,4 +87,5 @@ def test_what_is_no_date_is_none(value: str) -> None:
 
 @given(st.integers(0, 4_000_000_000))
 def test_our_own_dates_are_read_back(seconds: int) -> None:
-    assert date_of(formatdate(seconds, usegmt=True)) == seconds
+    assert http_date(seconds) == formatdate(seconds, usegmt=True)
+    assert date_of(http_date(seconds)) == seconds
