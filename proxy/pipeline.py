@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import structlog
 from gevent import get_hub
@@ -53,8 +53,21 @@ class WorkerContext:
         return self.clock()
 
     def in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        result: Result = get_hub().threadpool.apply(function, arguments)
-        return result
+        result, error = get_hub().threadpool.apply(_outcome, (function, arguments))
+        if error is None:
+            return cast(Result, result)
+        try:
+            raise error
+        finally:
+            del error  # its traceback holds this frame
+
+
+def _outcome(function: Callable[..., object], arguments: tuple[Any, ...]) -> tuple[object, Exception | None]:
+    """What is raised in a thread is handed over: gevent would print its traceback too, though it is expected."""
+    try:
+        return function(*arguments), None
+    except Exception as error:  # noqa: BLE001  (raised again by whoever waits)
+        return None, error
 
 
 class Chain:
@@ -90,6 +103,7 @@ class Pipeline:
         if not settings.front.modules and not any(app.modules for app in settings.apps):
             return None
         reach_folder_of(settings)
+        _import_threads()
         front = _load(settings.front.modules, "", settings, clock)
         return cls(front, {app.name: _load(app.modules, app.name, settings, clock) for app in settings.apps})
 
@@ -169,6 +183,11 @@ def reach_folder_of(settings: Settings) -> None:
     """Modules may lie beside the configuration. At the end of the path: nothing of ours is ever taken from there."""
     if settings.file is not None and str(settings.file.parent) not in sys.path:
         sys.path.append(str(settings.file.parent))
+
+
+def _import_threads() -> None:
+    """gevent imports its pool when it is first asked for, which the user that a worker becomes may not be able to."""
+    get_hub().threadpool  # noqa: B018
 
 
 def _load(
