@@ -18,6 +18,7 @@ from typing import Final
 
 from supervisor_conf import certificates, launch, run_directory
 from supervisor_conf.conffile import minimum_descriptors
+from supervisor_conf.module_table import SHIPPED
 from supervisor_conf.plugin import sockets
 from supervisor_conf.setting_errors import SettingsError, display
 from supervisor_conf.settings import AppSettings, FrontSettings, Settings, to_json, without_secrets
@@ -110,6 +111,7 @@ def _all(settings: Settings, environ: Mapping[str, str], addresses: bool) -> Ite
         yield from _app(app, environ, names_users=names_users)
         yield from _user_of_workers(app, settings.front)
         yield from _socket_path(app, settings.front)
+        yield from _credentials(app, settings.front)
 
 
 def _addresses(front: FrontSettings) -> Iterator[_Raw]:
@@ -244,6 +246,15 @@ def _user_of_workers(app: AppSettings, front: FrontSettings) -> Iterator[_Raw]:
         expected = f"a user of its own, who shares neither account nor group with the workers ({name})"
         key = ("apps", app.name, "user")
         yield _Raw(key, display(app.user), expected, 'user = "www-data"', Severity.WARNING)
+
+
+def _credentials(app: AppSettings, front: FrontSettings) -> Iterator[_Raw]:
+    used = {module.use for module in (*front.modules, *app.modules)}
+    # A module of somebody else's may take tickets too.
+    if app.forward_credentials and "negotiate" not in used and not used - SHIPPED.keys():
+        expected = "a module that takes tickets, since nothing is forwarded without one"
+        key = ("apps", app.name, "forward_credentials")
+        yield _Raw(key, "true", expected, 'use = "negotiate"', Severity.WARNING)
 
 
 def _search_path(app: AppSettings, environ: Mapping[str, str]) -> str:

@@ -92,6 +92,15 @@ def test_commands_that_are_found(tmp_path: Path, app: str) -> None:
     assert findings(tmp_path, app) == []
 
 
+def test_credentials_that_nobody_takes_are_a_warning(tmp_path: Path) -> None:
+    sentence = one(
+        findings(tmp_path, "forward_credentials = true"), Severity.WARNING, "apps.shop.forward_credentials"
+    )
+    assert "expected a module that takes tickets" in sentence
+    (tmp_path / "theirs.py").write_text("from proxy.modules import Module\nclass Theirs(Module): pass\n")
+    assert findings(tmp_path, "forward_credentials = true", '[[front.modules]]\nuse = "theirs:Theirs"') == []
+
+
 def test_a_log_folder_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
     (tmp_path / "logs").touch()
     sentence = one(findings(tmp_path), Severity.WARNING, "apps.shop.stdout_log")
