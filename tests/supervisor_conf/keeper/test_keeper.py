@@ -101,7 +101,8 @@ def test_an_eager_app_starts_though_nobody_asks(keeper: MakePeer) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])
 def test_a_descendant_may_be_the_one_that_listens(keeper: MakePeer, host: str) -> None:
     forks = (
-        "pid = os.fork()\nif pid == 0:\n    os.setsid(); serve(int(os.environ['PORT']))\nos.waitpid(pid, 0)"
+        "import ctypes\npid = os.fork()\nif pid == 0:\n    ctypes.CDLL(None).prctl(1, 9)  # ends with its parent\n"
+        "    os.setsid(); serve(int(os.environ['PORT']))\nos.waitpid(pid, 0)"
     )
     with keeper(server(host=host, main=forks)) as peer, worker_of(peer) as worker:
         worker.say(messages.Need("shop"))
@@ -252,7 +253,7 @@ def test_a_crash_takes_the_route_away_and_the_next_request_starts_anew(keeper: M
 
 
 def test_what_a_crashed_app_leaves_behind_is_swept(keeper: MakePeer) -> None:
-    leaves = "if os.fork() == 0:\n    os.setsid(); import time; time.sleep(60)\n"
+    leaves = "if os.fork() == 0:\n    os.setsid(); import time; time.sleep(60); os._exit(0)\n"
     with keeper(server(before=leaves)) as peer, worker_of(peer) as worker:
         worker.say(messages.Need("shop"))
         first = guarded(worker)
@@ -419,7 +420,7 @@ def test_a_new_keeper_still_knows_the_last_report(keeper: MakePeer) -> None:
 
 
 def test_what_a_process_left_that_ended_while_there_was_no_keeper_is_swept(keeper: MakePeer) -> None:
-    leaves = "if os.fork() == 0:\n    os.setsid(); import time; time.sleep(60)\n"
+    leaves = "if os.fork() == 0:\n    os.setsid(); import time; time.sleep(60); os._exit(0)\n"
     with keeper(server(before=leaves)) as peer, worker_of(peer) as worker:
         worker.say(messages.Need("shop"))
         route = ready(worker)
@@ -434,7 +435,7 @@ def test_what_a_process_left_that_ended_while_there_was_no_keeper_is_swept(keepe
 
 
 def test_the_last_will_kills_everything_of_every_app(keeper: MakePeer) -> None:
-    leaves = "if os.fork() == 0:\n    os.setsid(); import time; time.sleep(60)\n"
+    leaves = "if os.fork() == 0:\n    os.setsid(); import time; time.sleep(60); os._exit(0)\n"
     with keeper(server(before=leaves)) as peer, worker_of(peer) as worker:
         worker.say(messages.Need("shop"))
         ready(worker)
