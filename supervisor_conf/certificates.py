@@ -112,9 +112,11 @@ def _load_pair(files: CertificateFiles, place: tuple[str, ...]) -> Certificate:
             "a certificate in PEM, with a line -----BEGIN CERTIFICATE-----",
         )
     if not _KEY.search(key):
-        where = "key" if files.key != files.certificate else "certificate"
         expected = "a private key in PEM, with a line such as -----BEGIN PRIVATE KEY-----"
-        raise Unusable((*place, where), display(str(files.key)), expected)
+        if files.key == files.certificate:
+            expected += ", beside the certificate or in a file of its own"
+            raise Unusable((*place, "certificate"), display(str(files.key)), expected, 'key = "shop.key"')
+        raise Unusable((*place, "key"), display(str(files.key)), expected)
     pem = b"\n".join((*blocks, key if key is not chain else _without_certificates(chain))) + b"\n"
     return _tried(files, place, pem, blocks[0])
 

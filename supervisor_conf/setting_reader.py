@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from supervisor_conf.expansion import expand
+from supervisor_conf.misplaced import tables_with
 from supervisor_conf.setting_errors import InvalidSettings, SettingsError, Unfit, display
 from supervisor_conf.setting_kinds import Place
 from supervisor_conf.setting_table import REQUIRED, Key, nearest
@@ -97,7 +98,10 @@ class Reader:
 
     def _unknown(self, path: KeyPath, known: Mapping[str, Key]) -> None:
         near = nearest(path[-1], known)
-        if near:
+        elsewhere = tables_with(path[-1])
+        if elsewhere:
+            self.refuse(path, "an unknown key", f"it in {elsewhere}")
+        elif near:
             self.refuse(
                 path,
                 "an unknown key",

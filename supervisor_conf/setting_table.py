@@ -175,6 +175,7 @@ TLS = (
         kinds.choice("off", "optional", "required"),
         "off",
         "Whether clients are asked for a certificate, and refused without one.",
+        example='"optional"',
     ),
     Key(
         "client_ca",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from supervisor_conf import authentication, setting_rules, webconfig
+from supervisor_conf import authentication, misplaced, setting_rules, webconfig
 from supervisor_conf.listen import Listen as Listen
 from supervisor_conf.listen import parse_listen
 from supervisor_conf.module_settings import ModuleSettings as ModuleSettings
@@ -131,10 +131,7 @@ def load_settings(path: Path, environ: Mapping[str, str], listen: Sequence[str] 
     data = _read(reader, path)
     base = path.absolute().parent
     for name in data.keys() - {"front", "apps"}:
-        expected = "one of the tables [front] and [apps.NAME]"
-        reader.refuse(
-            (name,), "an unknown table" if isinstance(data[name], dict) else "an unknown key", expected
-        )
+        _refuse_at_the_top(reader, name, data[name])
     values = _read_front(reader, data, base, listen)
     apps = _read_apps(reader, data, base)
     if not reader.errors:
@@ -143,6 +140,17 @@ def load_settings(path: Path, environ: Mapping[str, str], listen: Sequence[str] 
     if errors := reader.errors:
         raise InvalidSettings(errors)
     return Settings(file=path.absolute(), front=front, apps=tuple(_told(app, front) for app in apps))
+
+
+def _refuse_at_the_top(reader: Reader, name: str, value: object) -> None:
+    is_table = isinstance(value, dict) or (
+        isinstance(value, list) and any(isinstance(one, dict) for one in value)
+    )
+    meant = misplaced.table_for(name) if is_table else misplaced.tables_with(name)
+    expected = "one of the tables [front] and [apps.NAME]"
+    if meant:
+        expected = meant if is_table else f"it in {meant}"
+    reader.refuse((name,), "an unknown table" if is_table else "an unknown key", expected)
 
 
 def _told(app: AppSettings, front: FrontSettings) -> AppSettings:

@@ -72,7 +72,8 @@ def _own(
 def _listed(reader: Reader, data: object, base: Path) -> tuple[CertificateFiles, ...]:
     path = (*PATH, "certificates")
     if not isinstance(data, list) or not all(isinstance(one, dict) for one in data):
-        reader.refuse(path, display(data), "tables [[front.tls.certificates]]", "[[front.tls.certificates]]")
+        example = '[[front.tls.certificates]] with certificate = "other.pem"'
+        reader.refuse(path, display(data), "tables", example)
         return ()
     found = []
     for number, table in enumerate(data):

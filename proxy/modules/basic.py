@@ -164,8 +164,14 @@ def _source(options: Mapping[str, Any], context: Context) -> Source:
         return PamSource(service)
     try:
         return FileSource(Htpasswd(Path(file), context.now(), context.log))
+    except FileNotFoundError as problem:
+        raise ValueError(
+            f"{file} cannot be read: {problem.strerror}; htpasswd -cB {file} NAME makes it"
+        ) from problem
     except OSError as problem:
-        raise ValueError(f"{file} cannot be read: {problem.strerror or problem}") from problem
+        if problem.strerror is None:  # a sentence: what computes the hashes is missing
+            raise ValueError(str(problem)) from problem
+        raise ValueError(f"{file} cannot be read: {problem.strerror}") from problem
 
 
 def _groups(file: str | None, context: Context) -> WatchedFile[dict[str, tuple[str, ...]]] | None:

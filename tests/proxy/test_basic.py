@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
@@ -18,8 +19,13 @@ from hypothesis import strategies as st
 from backend_shim.identity import KEY_LABEL, visitor_of
 from backend_shim.identity import Visitor as Known
 from backend_shim.pairing import Pairing
+from proxy.modules import password_hashes
 from proxy.modules.basic import challenge, is_basic, read_credentials
+from proxy.pipeline import BadModule, made
+from supervisor_conf.module_settings import shipped_module
+from supervisor_conf.setting_kinds import Place
 from tests.kit.client import Headers, Response, get
+from tests.kit.memory_front import settings_of_memory
 from tests.kit.raw_app import AppSide, Script, raw_app
 from tests.kit.until import wait_until
 from tests.kit.worker_process import WorkerProcess, worker_process
@@ -259,3 +265,14 @@ def test_a_realm_that_no_field_could_carry() -> None:
     for realm in ("Café", "a\nb"):
         with pytest.raises(ValueError, match="the realm is not of printable ASCII"):
             challenge(realm)
+
+
+def test_a_missing_library_is_named_with_what_installs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = hashed(tmp_path / "htpasswd", "ann:sesame")
+    monkeypatch.setitem(sys.modules, "bcrypt", None)
+    password_hashes._bcrypt.cache_clear()
+    settings = settings_of_memory()
+    table = shipped_module("basic", {"file": str(file)}, Place(tmp_path))
+    says = r"^the module basic does not start: [^/]*; pip install 'portico\[basic\]'$"
+    with pytest.raises(BadModule, match=says):
+        made(table, "", 0, settings, lambda: 0.0)

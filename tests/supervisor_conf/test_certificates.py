@@ -158,7 +158,7 @@ def _huge(pair: Pair, folder: Path) -> Pair:
         (_missing, "certificate", "a file that can be read: No such file"),
         (_folder, "key", "a file that can be read: Is a directory"),
         (_no_certificate, "certificate", "a certificate in PEM"),
-        (_no_key, "certificate", "a private key in PEM"),
+        (_no_key, "certificate", "BEGIN PRIVATE KEY-----, beside the certificate or in a file of its own"),
         (_der, "certificate", "a certificate in PEM"),
         (_other_key, "key", "the private key of the first certificate in"),
         (_key_of_other_type, "key", "the private key of the first certificate in"),

@@ -85,6 +85,9 @@ FRONT_ERRORS = [
     ),
     ("zzzz", "1", "read an unknown key; expected one of listen, workers,"),
     ("run-directory", '"x"', "perhaps run_directory"),
+    ("redirect", "308", "read an unknown key; expected it in [front.tls]"),
+    ("realm", '"Shop"', 'expected it in [[front.modules]] with use = "basic"'),
+    ("command", '"x"', "expected it in [apps.NAME]"),
 ]
 
 APP_ERRORS = [
@@ -188,7 +191,11 @@ WHOLE = [
     ("[front]\n[apps]\n", "apps", 2, "no app"),
     ("apps = 5\n[front]\n", "apps", 1, "a table"),
     ("[apps]\nshop = 5\n", "apps.shop", 2, "read 5; expected a table"),
-    ('[apps.shop]\ncommand = "x"\n[tls]\n', "tls", 3, "read an unknown table; expected one of the tables [front]"),
+    ('[apps.shop]\ncommand = "x"\n[text]\n', "text", 3, "read an unknown table; expected one of the tables [front]"),
+    ('[apps.shop]\ncommand = "x"\n[tls]\n', "tls", 3, "read an unknown table; expected [front.tls]"),
+    ('[apps.shop]\ncommand = "x"\n[[modules]]\n', "modules", 3, "expected [[front.modules]]"),
+    ('listen = []\n[apps.shop]\ncommand = "x"\n', "listen", 1, "read an unknown key; expected it in [front]"),
+    ('[apps.shop]\ncommand = "x"\ntrusted_proxies = []\n', "apps.shop.trusted_proxies", 3, "expected it in [front]"),
     ('front = 5\n[apps.shop]\ncommand = "x"\n', "front", 1, "read 5; expected a table"),
     ('port = 5\n[apps.shop]\ncommand = "x"\n', "port", 1, "read an unknown key"),
     ('[front.tls]\n[apps.shop]\ncommand = "x"\n', "front.tls.certificate", 1, "read nothing; expected the path of"),

@@ -267,7 +267,7 @@ WRONG = {
         "htpasswd, line 1: ann has an MD5 hash, which is guessed too quickly",
     ),
     "no hash at all": ("# people\nann:sesame\n", "htpasswd, line 2: ann has a password in plain text"),
-    "no file": (None, "htpasswd cannot be read: No such file or directory"),
+    "no file": (None, "htpasswd cannot be read: No such file or directory; htpasswd -cB "),
 }
 
 
