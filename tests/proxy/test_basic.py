@@ -267,7 +267,9 @@ def test_a_realm_that_no_field_could_carry() -> None:
             challenge(realm)
 
 
-def test_a_missing_library_is_named_with_what_installs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_named_with_what_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = hashed(tmp_path / "htpasswd", "ann:sesame")
     monkeypatch.setitem(sys.modules, "bcrypt", None)
     password_hashes._bcrypt.cache_clear()
