@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
 
@@ -101,6 +102,7 @@ def _all(settings: Settings, environ: Mapping[str, str], addresses: bool) -> Ite
     yield from _run_directory(settings.front)
     yield from _descriptors(settings)
     yield from _front_user(settings.front)
+    yield from _trusted(settings.front)
     yield from _modules(settings)
     yield from _tls(settings)
     names_users = settings.file is not None and not is_web_config(settings.file)
@@ -160,6 +162,13 @@ def _front_user(front: FrontSettings) -> Iterator[_Raw]:
         yield _Raw(
             path, display(name), "another user than root, which faces visitors never", 'user = "nobody"'
         )
+
+
+def _trusted(front: FrontSettings) -> Iterator[_Raw]:
+    for written in front.trusted_proxies:
+        if written != "unix" and ip_network(written, strict=False).prefixlen == 0:
+            expected = "the networks of your proxies, since this lets everybody say who is calling"
+            yield _Raw(("front", "trusted_proxies"), display(written), expected, severity=Severity.WARNING)
 
 
 def _modules(settings: Settings) -> Iterator[_Raw]:

@@ -101,6 +101,13 @@ def test_credentials_that_nobody_takes_are_a_warning(tmp_path: Path) -> None:
     assert findings(tmp_path, "forward_credentials = true", '[[front.modules]]\nuse = "theirs:Theirs"') == []
 
 
+@pytest.mark.parametrize("everybody", ["0.0.0.0/0", "::/0"])
+def test_to_trust_everybody_is_a_warning(tmp_path: Path, everybody: str) -> None:
+    found = findings(tmp_path, front=f'trusted_proxies = ["10.0.0.0/8", "unix", "{everybody}"]')
+    sentence = one(found, Severity.WARNING, "front.trusted_proxies")
+    assert f'read "{everybody}"; expected the networks of your proxies' in sentence
+
+
 def test_a_log_folder_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
     (tmp_path / "logs").touch()
     sentence = one(findings(tmp_path), Severity.WARNING, "apps.shop.stdout_log")
