@@ -33,6 +33,8 @@ AIMS = (
     Aim(Work.UP_10M, "nginx", 0.25),
     Aim(Work.WEBSOCKET, "nginx", 1.7),
 )
+PACED_AIM = 1.7
+"""The same for the GET at a fixed rate, which is the same for both."""
 IDLE_AIM = 4.0
 """KiB per idle connection."""
 LATENCY_AIM = 1.0
@@ -102,6 +104,10 @@ def _latency_and_idle(run: Run) -> str:
 def _aims(run: Run) -> str:
     rows = [_aim_row(run, aim) for aim in AIMS]
     direct, front, idle = run.latency(DIRECT), run.latency(PORTICO), run.idle(PORTICO)
+    nginx = run.latency(NGINX)
+    same = nginx is not None and front is not None and nginx.rate == front.rate
+    paced = front.cost / nginx.cost if front and nginx and nginx.cost and same else None
+    rows.insert(1, ["the same at a fixed rate", f"{PACED_AIM:g} x {NGINX}", *_verdict(paced, PACED_AIM)])
     added = front.p99 - direct.p99 if direct and front else None
     kib = idle.kib_each if idle else None
     rows.append(
