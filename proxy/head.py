@@ -19,7 +19,7 @@ from typing import Generic, TypeVar
 
 from proxy.headers import Crossing, Fields, crossing_of_request, crossing_of_response
 from proxy.peer import Framing, Request, Response
-from proxy.strict import MAX_METHOD, RESPONSE_LIMITS, TARGET_CHAR, TCHAR, Limits
+from proxy.strict import MAX_METHOD, PLAIN_PORT, RESPONSE_LIMITS, TARGET_CHAR, TCHAR, Limits
 
 #: Entries of one memory, and the longest response head, names of a plan, and line that are remembered: a few MiB a
 #: worker, which no visitor can make more.
@@ -27,8 +27,13 @@ MEMORY = 1024
 LONGEST_RESPONSE = 768
 LONGEST_NAMES = 1024
 LONGEST_LINE = 256
-#: Fields that are another one in most requests: remembering them would only drive out the others.
-EVER_NEW = frozenset((b"Cookie", b"cookie", b"Referer", b"referer"))
+#: Fields that are another one in most messages, so that remembering them would only drive out the others; and what is
+#: secret in a field is not kept longer than its message.
+EVER_NEW = frozenset(
+    spelling
+    for name in (b"Cookie", b"Referer", b"Authorization", b"Set-Cookie")
+    for spelling in (name, name.lower())
+)
 
 # A name, a colon, one blank, a value without blanks at its ends: the spelling that everybody uses, and the one in
 # which we write fields ourselves. No group is possessive: up to Python 3.11.4 one whose inside fails halfway keeps
@@ -36,7 +41,7 @@ EVER_NEW = frozenset((b"Cookie", b"cookie", b"Referer", b"referer"))
 _LINE = re.compile(rb"([" + TCHAR + rb"]++): ([\x21-\x7e\x80-\xff][\t\x20-\x7e\x80-\xff]*+(?<![ \t]))")
 _REQUEST_LINE = re.compile(rb"([" + TCHAR + rb"]{1,%d}+) (/[" % MAX_METHOD + TARGET_CHAR + rb"]*+) HTTP/1\.1")
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9]) ([\t\x20-\x7e]*+)")
-_HOST = re.compile(rb"[0-9A-Za-z._-]{1,255}+(?::[0-5]?[0-9]{1,4}+)?")
+_HOST = re.compile(rb"[0-9A-Za-z._-]{1,255}+(?::" + PLAIN_PORT + rb")?")
 _LENGTH = re.compile(rb"[0-9]{1,18}+")
 
 
@@ -192,7 +197,7 @@ class _Lines:
 
 
 class _Side:
-    """Requests or responses: their plans and the blocks seen last."""
+    """Requests or responses, and their plans."""
 
     def __init__(self, lines: _Lines, crossing: Crossing, max_fields: int, *, requests: bool) -> None:
         self._lines = lines

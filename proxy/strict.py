@@ -102,7 +102,9 @@ _PLAIN_RESPONSE = re.compile(
     rb"HTTP/1\.1 [1-5][0-9][0-9] [^\x00-\x08\x0a-\x1f\x7f]*+\r\n"
     rb"(?:[" + TCHAR + rb"]++:[^\x00-\x08\x0a-\x1f\x7f]*+\r\n)*\r\n"
 )
-_PLAIN_HOST = re.compile(rb"[ \t]*+[0-9A-Za-z._-]{1,255}+(?::[0-5]?[0-9]{1,4}+)?[ \t]*+\r")
+# All ports, up to the last: those above 60,000 are what a client of tests and tunnels often gets.
+PLAIN_PORT = rb"(?:[0-5]?[0-9]{1,4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+_PLAIN_HOST = re.compile(rb"[ \t]*+[0-9A-Za-z._-]{1,255}+(?::" + PLAIN_PORT + rb")?[ \t]*+\r")
 _PLAIN_LENGTH = re.compile(rb"[ \t]*+[0-9]{1,18}+[ \t]*+\r")
 
 _REQUEST_LINE = re.compile(rb"(?P<method>[^ \t]+) (?P<target>[^ \t]+) (?P<version>[^ \t]+)")

@@ -3,6 +3,7 @@ the same byte for byte."""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 
@@ -187,6 +188,16 @@ def test_what_browsers_send_is_taken() -> None:
     )
 
 
+@pytest.mark.parametrize("port", [0, 80, 8080, 10000, 59999, 60000, 60999, 64999, 65000, 65499, 65529, 65535])
+def test_every_port_is_plain(port: int) -> None:
+    assert compare_request(QuickReader(LIMITS), b"GET / HTTP/1.1\r\nHost: a:%d\r\n\r\n" % port)
+
+
+@pytest.mark.parametrize("port", [65536, 65540, 65600, 66000, 70000, 99999, 100000])
+def test_what_is_no_port_is_not(port: int) -> None:
+    assert QuickReader(LIMITS).request(b"GET / HTTP/1.1\r\nHost: a:%d\r\n\r\n" % port) is None
+
+
 def test_memory_is_bounded() -> None:
     reader = QuickReader(LIMITS)
     for number in range(3 * MEMORY):
@@ -203,3 +214,18 @@ def test_long_names_are_not_remembered() -> None:
     assert not len(reader._requests._plans)
     assert reader.request(b"GET / HTTP/1.1\r\nHost: a\r\nCookie: %b\r\n\r\n" % name) is not None
     assert len(reader._requests._plans) == 1
+
+
+def test_a_line_is_remembered_while_it_is_used_and_a_secret_is_not() -> None:
+    reader = QuickReader(LIMITS)
+
+    def ask(*lines: bytes) -> None:
+        head = b"".join(b"%b\r\n" % line for line in (b"GET / HTTP/1.1", b"Host: a", *lines, b""))
+        assert reader.request(head) is not None
+
+    for number in range(3 * MEMORY):
+        ask(b"Accept: */*", b"X: %d" % number, b"Cookie: %d" % number, b"Authorization: Basic YTpi")
+    assert b"Accept: */*" in reader._lines.known.younger
+    assert not [
+        line for line in reader._lines.known.younger if line.startswith((b"Cookie", b"Authorization"))
+    ]
