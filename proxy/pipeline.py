@@ -217,7 +217,13 @@ def made(
     except KeyError as error:
         raise BadModule(f"the module {table.use} does not start: the option {error} is missing") from error
     except Exception as error:
-        raise BadModule(f"the module {table.use} does not start: {error or type(error).__name__}") from error
+        raise BadModule(f"the module {table.use} does not start: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return str(error) or type(error).__name__
 
 
 def _uid_of_workers(settings: Settings) -> int:

@@ -22,7 +22,14 @@ from supervisor_conf.conffile import minimum_descriptors
 from supervisor_conf.module_table import SHIPPED
 from supervisor_conf.plugin import sockets
 from supervisor_conf.setting_errors import SettingsError, display
-from supervisor_conf.settings import AppSettings, FrontSettings, Settings, to_json, without_secrets
+from supervisor_conf.settings import (
+    AppSettings,
+    FrontSettings,
+    ModuleSettings,
+    Settings,
+    to_json,
+    without_secrets,
+)
 from supervisor_conf.toml_lines import KeyPath, line_of, lines_of_keys
 from supervisor_conf.webconfig import is_web_config, read_web_config
 
@@ -104,6 +111,7 @@ def _all(settings: Settings, environ: Mapping[str, str], addresses: bool) -> Ite
     yield from _front_user(settings.front)
     yield from _trusted(settings.front)
     yield from _modules(settings)
+    yield from _client_certificates(settings)
     yield from _tls(settings)
     names_users = settings.file is not None and not is_web_config(settings.file)
     if not names_users and os.geteuid() == 0:
@@ -184,13 +192,33 @@ def _modules(settings: Settings) -> Iterator[_Raw]:
         check=False,
     )
     if asked.returncode:
-        last = asked.stderr.strip().rpartition("\n")[2]
+        last = asked.stderr.strip().rpartition("\n")[2] or f"it ended with status {asked.returncode}"
         yield _Raw(
             ("front", "modules"), "modules that end the process that makes them", f"modules that work: {last}"
         )
         return
     for path, use, sentence in json.loads(asked.stdout.rpartition("\n")[2]):
         yield _Raw(tuple(path), display(use), f"a module that works: {sentence}")
+
+
+def _client_certificates(settings: Settings) -> Iterator[_Raw]:
+    """The module that looks at certificates, where no visitor is asked for one."""
+    tls = settings.front.tls
+    if tls is not None and tls.client_certificate != "off":
+        return
+    places: list[tuple[KeyPath, tuple[ModuleSettings, ...]]] = [(("front",), settings.front.modules)]
+    places += [(("apps", app.name), app.modules) for app in settings.apps]
+    for path, modules in places:
+        for number, module in enumerate(modules):
+            if module.use == "client_certificate":
+                expected = "visitors to be asked for a certificate: in [front.tls]"
+                yield _Raw(
+                    (*path, "modules", str(number)),
+                    display(module.use),
+                    expected,
+                    'client_certificate = "optional"',
+                    Severity.WARNING,
+                )
 
 
 def _tls(settings: Settings) -> Iterator[_Raw]:

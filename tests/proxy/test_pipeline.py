@@ -6,12 +6,15 @@ import dataclasses
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from proxy.modules import Answer, Module, Refuse, ResponseHead, Visit
-from proxy.pipeline import BadModule, Chain, Pipeline, find
+from proxy.pipeline import BadModule, Chain, Pipeline, find, made
+from supervisor_conf.module_settings import shipped_module
+from supervisor_conf.setting_kinds import Place
 from supervisor_conf.settings import ModuleSettings
 from tests.kit.memory_front import MemoryFront, memory_front, settings_of_memory
 
@@ -439,3 +442,11 @@ def test_a_module_that_does_not_like_its_options_says_so() -> None:
     front = dataclasses.replace(settings.front, modules=(ModuleSettings(f"{__name__}:Choosy", '{"bad": 1}'),))
     with pytest.raises(BadModule, match="bad is not good"):
         Pipeline.of(dataclasses.replace(settings, front=front), lambda: 0.0)
+
+
+def test_a_folder_that_is_not_there_is_said_in_words(tmp_path: Path) -> None:
+    table = shipped_module("static", {"folder": str(tmp_path / "nowhere")}, Place(tmp_path))
+    says = f"the module static does not start: {tmp_path}/nowhere: No such file or directory"
+    with pytest.raises(BadModule) as told:
+        made(table, "", 0, settings_of_memory(), lambda: 0.0)
+    assert str(told.value) == says

@@ -19,11 +19,13 @@ ME = pwd.getpwuid(os.geteuid()).pw_name
 COMMAND = 'command = "/bin/sh"\n'
 
 
-def findings(folder: Path, app: str = "", front: str = "", *, addresses: bool = False) -> list[Finding]:
+def findings(
+    folder: Path, app: str = "", front: str = "", *, addresses: bool = False, after: str = ""
+) -> list[Finding]:
     file = folder / "portico.toml"
     command = "" if "command" in app else COMMAND
     user = "" if "user" in app else f'user = "{ME}"\n'
-    file.write_text(f"[front]\n{front}\n[apps.shop]\n{app}\n{command}{user}")
+    file.write_text(f"[front]\n{front}\n[apps.shop]\n{app}\n{command}{user}{after}")
     settings = load_settings(file, {})
     return check_machine(settings, {"PATH": "/usr/bin:/bin"}, addresses=addresses)
 
@@ -106,6 +108,19 @@ def test_to_trust_everybody_is_a_warning(tmp_path: Path, everybody: str) -> None
     found = findings(tmp_path, front=f'trusted_proxies = ["10.0.0.0/8", "unix", "{everybody}"]')
     sentence = one(found, Severity.WARNING, "front.trusted_proxies")
     assert f'read "{everybody}"; expected the networks of your proxies' in sentence
+
+
+def test_a_module_for_certificates_that_nobody_is_asked_for_is_a_warning(tmp_path: Path) -> None:
+    table = '[[apps.shop.modules]]\nuse = "client_certificate"\n'
+    sentence = one(findings(tmp_path, after=table), Severity.WARNING, "apps.shop.modules.0")
+    assert sentence.endswith('in [front.tls], for example client_certificate = "optional"')
+
+
+def test_a_module_that_ends_the_process_is_told(tmp_path: Path) -> None:
+    (tmp_path / "leaving.py").write_text("raise SystemExit(3)\n")
+    table = '[[front.modules]]\nuse = "leaving:Module"\n'
+    sentence = one(findings(tmp_path, after=table), Severity.REFUSAL, "front.modules")
+    assert sentence.endswith("modules that work: it ended with status 3")
 
 
 def test_a_log_folder_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
