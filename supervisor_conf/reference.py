@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 
@@ -28,16 +29,24 @@ Portico can change it.
 
 def reference() -> str:
     """The whole page, in Markdown."""
-    return "\n".join(
-        [
-            *(_HEAD, "## `[front]`\n", *_rows(FRONT, needs_of_front), ""),
-            *("## `[front.tls]`\n", _TLS, *_rows(TLS, lambda _: Needs.WORKERS), ""),
-            *("## `[[front.tls.certificates]]`\n", *_rows(CERTIFICATE, lambda _: Needs.WORKERS), ""),
-            *("## `[apps.NAME]`\n", _NAMES, *_rows(APP, needs_of_app), ""),
-            _MODULES,
-            *(line for name, keys in SHIPPED.items() for line in _module(name, keys)),
-        ],
+    sections = [
+        *("## `[front]`\n", *_rows(FRONT, needs_of_front), ""),
+        *("## `[front.tls]`\n", _TLS, *_short_rows(TLS), ""),
+        *("## `[[front.tls.certificates]]`\n", *_short_rows(CERTIFICATE), ""),
+        *("## `[apps.NAME]`\n", _NAMES, *_rows(APP, needs_of_app), ""),
+        _MODULES,
+        *(line for name, keys in SHIPPED.items() for line in _module(name, keys)),
+    ]
+    return "\n".join([_HEAD, _contents(sections), *sections])
+
+
+def _contents(sections: list[str]) -> str:
+    """Links to the headings, as GitHub makes their anchors."""
+    headings = [line.partition("\n")[0].lstrip("#").strip() for line in sections if line.startswith("#")]
+    links = (
+        f"[{title}](#{re.sub(r'[^a-z0-9_ -]', '', title.lower()).replace(' ', '-')})" for title in headings
     )
+    return " ·\n".join(links) + "\n"
 
 
 _NAMES = """\
@@ -51,16 +60,16 @@ _MODULES = """\
 Modules that look at a request before its app, in the order in which they are written; the front's come before the app
 is chosen ([modules.md](modules.md)). `use` names the module: one of those below, an entry point of the group
 `portico.modules`, or `package.module:Class`, which is looked for in the environment of Portico and in the folder of the
-file. The other keys are the module's own.
+file. The other keys are the module's own; another value is taken over by new workers.
 """
 
 
 def _module(name: str, keys: tuple[Key, ...]) -> list[str]:
-    return [f'### `use = "{name}"`\n', *_rows(keys, lambda _: Needs.WORKERS), ""]
+    return [f'### `use = "{name}"`\n', *_short_rows(keys), ""]
 
 
 _TLS = """\
-What the `https://` addresses need: [tls.md](tls.md).
+What the `https://` addresses need: [tls.md](tls.md). Another value is taken over by new workers.
 """
 
 
@@ -69,9 +78,18 @@ def _rows(keys: tuple[Key, ...], needs: Callable[[str], Needs]) -> list[str]:
     return rows + [_row(key, needs(key.name)) for key in keys]
 
 
+def _short_rows(keys: tuple[Key, ...]) -> list[str]:
+    """Of a table whose keys are all taken over in the same way."""
+    return ["| key | value | default | meaning |", "|---|---|---|---|", *map(_short_row, keys)]
+
+
 def _row(key: Key, needs: Needs) -> str:
+    return f"{_short_row(key)} {_while_it_runs(needs)} |"
+
+
+def _short_row(key: Key) -> str:
     default = "required" if key.default is REQUIRED else f"`{_toml(key.default)}`"
-    return f"| `{key.name}` | {key.kind.expected} | {default} | {key.text} | {_while_it_runs(needs)} |"
+    return f"| `{key.name}` | {key.kind.expected} | {default} | {key.text} |"
 
 
 def _while_it_runs(needs: Needs) -> str:
