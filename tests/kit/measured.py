@@ -16,11 +16,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="pt-") as folder:
         os.chmod(folder, 0o1777)
         environment = os.environ | {"COVERAGE_FILE": os.path.join(folder, "data")}
-        # Two files at a time, each whole in one process: most tests wait for processes to start and to end.
-        side_by_side = ["-n", "2", "--dist", "loadfile"]
+        # Three files at a time, each whole in one process: most tests wait for processes to start and to end.
+        side_by_side = ["-n", "3", "--dist", "loadfile"]
         # Unix sockets have short paths, so the folders of the tests are as near to the root as they can be.
         base = f"--basetemp={os.path.join(folder, 't')}"
-        options = ["--cov", "--cov-report=term", base, *side_by_side]
+        options = ["--cov", "--cov-report=term", "--durations=40", base, *side_by_side]
         command = [sys.executable, "-m", "pytest", *options, *sys.argv[1:]]
         return subprocess.run(command, env=environment).returncode
 
