@@ -72,7 +72,7 @@ def test_status_stays_honest_while_one_follows_the_other(folder: Path) -> None:
     with PorticoRun(folder, front() + app(command=LIFE)) as run:
         old = pid_of_an_answer(run)
         (folder / "apps" / "slow").write_text("1.5")
-        with Load(run.url, "/sleep?s=2", clients=2) as load:
+        with Load(run.url, "/sleep?s=5", clients=2) as load:
             run.wait_for_sleepers(2)
             order = subprocess.Popen(
                 [str(run.person.bin / "portico"), "ctl", "app", "recycle", "shop"], cwd=folder
