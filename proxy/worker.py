@@ -53,7 +53,7 @@ from supervisor_conf.control.messages import (
     RequestLine,
     Requests,
 )
-from supervisor_conf.eventlog import configure
+from supervisor_conf.eventlog import Form, configure
 from supervisor_conf.logfiles import take_over
 from supervisor_conf.settings import Listen, Settings, from_json
 
@@ -362,8 +362,8 @@ def main(arguments: list[str]) -> int:
     os.chdir(run_directory)
     sockets = adopt(os.environ)  # type: ignore[arg-type]
     event_log = int(os.environ["PORTICO_LOG_FD"])
-    configure(event_log, process=f"front-{os.getpid()}")
     settings = from_json(_read_all(int(os.environ["PORTICO_SETTINGS_FD"])))
+    configure(event_log, process=f"front-{os.getpid()}", form=Form(settings.front.event_log_format))
     name = os.environ.get("SUPERVISOR_PROCESS_NAME", str(os.getpid()))
     access = AccessLog(int(descriptor)) if (descriptor := os.environ.get("PORTICO_ACCESS_FD")) else None
     bundle = _bundle(os.environ.pop("PORTICO_TLS_FD", ""))

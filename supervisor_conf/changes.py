@@ -26,6 +26,7 @@ NEEDS_OF_FRONT: Final[Mapping[str, Needs]] = {
     "listen": Needs.RESTART,
     "run_directory": Needs.RESTART,
     "user": Needs.RESTART,
+    "event_log_format": Needs.RESTART,
     "workers": Needs.NOTHING,  # some come or go, the others stay
     "reload_on_change": Needs.NOTHING,
 }

@@ -147,6 +147,12 @@ FRONT = (
     Key("forwarded", kinds.FLAG, False, "Tell apps of the client by `Forwarded` (RFC 7239) too."),
     Key("via", kinds.PSEUDONYM, "", 'Name for a `Via` field; `""` is none.'),
     Key(
+        "event_log_format",
+        kinds.choice("json", "console"),
+        "json",
+        "How `portico.log` in the run directory is written: an object of JSON a line, or lines for the eye.",
+    ),
+    Key(
         "reload_on_change",
         kinds.FLAG,
         False,

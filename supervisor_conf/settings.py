@@ -53,6 +53,7 @@ class FrontSettings:
     forwarded_for_port: bool
     forwarded: bool
     via: str
+    event_log_format: str
     reload_on_change: bool
     modules: tuple[ModuleSettings, ...] = ()
     tls: TlsSettings | None = None

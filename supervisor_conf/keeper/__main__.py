@@ -30,7 +30,8 @@ def main() -> int:
         return 2
     settings = from_json(_whole(int(os.environ["PORTICO_SETTINGS_FD"])))
     event_log = int(os.environ["PORTICO_LOG_FD"])
-    eventlog.configure(event_log, process="keeper")
+    form = eventlog.Form(settings.front.event_log_format)
+    eventlog.configure(event_log, process="keeper", form=form)
     keeper = Keeper(
         settings,
         Path(sys.argv[1]),

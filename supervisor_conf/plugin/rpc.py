@@ -100,7 +100,8 @@ def _plugin(supervisord: Any, config: str = "", **unknown: str) -> Plugin:
         log_fd = _open_log(run / logfiles.EVENT_LOG)
     except OSError as error:
         _leave(options, f"{run / logfiles.EVENT_LOG} cannot be opened: {error.strerror}.")
-    log = eventlog.open_event_log(log_fd, process="plugin")
+    form = eventlog.Form(prepared.settings.front.event_log_format)
+    log = eventlog.open_event_log(log_fd, process="plugin", form=form)
     context = Context(
         supervisord=supervisord,
         settings=prepared.settings,

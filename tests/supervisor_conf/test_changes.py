@@ -98,7 +98,7 @@ def test_a_key_of_the_front(key: str) -> None:
     found = compare(START, dataclasses.replace(START, front=front))
     assert found.front == (key,)
     assert found.workers == (Needs.WORKERS in needs_of_front(key))
-    assert bool(found.refused) == (key in ("listen", "run_directory", "user"))
+    assert bool(found.refused) == (key in ("listen", "run_directory", "user", "event_log_format"))
     assert found.counts == (("[front] workers",) if key == "workers" else ())
     assert (found.changed, found.recycled) == ((), ())
     assert all(f"[front] {key} " in sentence for sentence in found.refused)

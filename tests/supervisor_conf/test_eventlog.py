@@ -58,3 +58,21 @@ def test_configure_serves_get_logger_of_the_process(tmp_path: Path) -> None:
     (line,) = _lines(tmp_path / "log")
     assert (line["process"], line["app"]) == ("keeper", "shop")
     os.close(fd)
+
+
+def test_a_line_for_the_eye_stays_a_line_and_a_traceback_follows(tmp_path: Path) -> None:
+    fd = _open(tmp_path / "log")
+    log = eventlog.open_event_log(fd, process="plugin", form=eventlog.Form.CONSOLE)
+    log.info("app.spawned", app="shop", said="a\nb\x1b[2J")
+    try:
+        raise ValueError("wrong")
+    except ValueError:
+        log.exception("bad")
+    first, second, *rest = (tmp_path / "log").read_text().splitlines()
+    assert first.endswith(
+        rf" [info] app.spawned process=plugin app='shop' said='a\nb\x1b[2J' by={os.getpid()}"
+    )
+    assert second.endswith(f" [error] bad process=plugin by={os.getpid()}")
+    assert rest[0] == "    Traceback (most recent call last):"
+    assert rest[-1] == "    ValueError: wrong"
+    os.close(fd)
