@@ -61,7 +61,9 @@ def _owner_of_socket(local: tuple[str, int], remote: tuple[str, int]) -> int | N
     for table in _TABLES:
         if not os.path.exists(table):
             continue
-        with open(table, encoding="ascii") as file:
+        with open(
+            table, encoding="utf-8"
+        ) as file:  # a codec that is loaded: nothing can be imported any more
             next(file)
             for line in file:
                 columns = line.split()
