@@ -153,8 +153,10 @@ def test_app_offline_added_and_removed_stress(run: PorticoRun) -> None:
             if number % 20 == 0:
                 answers(run, 200)
         answers(run, 200)
-    for load in (keeping, coming):
-        assert set(load.tally) == {"200", "503"}, load.tally
+    tallies = [dict(load.tally) for load in (keeping, coming)]
+    if any(set(tally) != {"200", "503"} for tally in tallies):
+        run.show()
+    assert all(set(tally) == {"200", "503"} for tally in tallies), tallies
 
 
 def test_names_that_begin_like_app_offline(run: PorticoRun) -> None:
