@@ -16,6 +16,8 @@ from tests.kit.link_peer import LinkPeer
 from tests.supervisor_conf.keeper.apps import python, server
 
 CONFIG = """
+[front]
+drain_limit = 1  # the worker that is told of here never comes
 [apps.shop]
 command = "unused"
 [apps.broken]
