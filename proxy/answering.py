@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from http import HTTPStatus
 from time import time
 
 from proxy.conditions import http_date
@@ -13,6 +12,7 @@ from proxy.exchange import Exchange
 from proxy.failures import Cause, Failure, Side, Stage
 from proxy.headers import Fields
 from proxy.modules.answers import Answer, FilePart
+from proxy.reasons import standard_reason
 from proxy.streams import StreamClosed, TimedOut
 from proxy.to_https import with_hsts
 
@@ -52,7 +52,7 @@ def _head(exchange: Exchange, answer: Answer) -> bytes:
     elif exchange.request.version == b"1.0":
         fields.append((b"Connection", b"keep-alive"))
     lines = with_hsts(b"".join([b"%b: %b\r\n" % field for field in fields]), exchange.front, exchange.caller)
-    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (answer.status, _phrase(answer.status), lines)
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (answer.status, standard_reason(answer.status), lines)
 
 
 def _send_whole(exchange: Exchange, answer: Answer, head: bytes, timeout: float | None) -> None:
@@ -97,10 +97,3 @@ def _encoded(fields: Sequence[tuple[str, str]]) -> Fields:
         return [checked_field(name, value) for name, value in fields]
     except ValueError as error:
         raise Failure(Cause.MODULE_FAILED, Stage.MODULES, Side.FRONT, str(error)) from None
-
-
-def _phrase(status: int) -> bytes:
-    try:
-        return HTTPStatus(status).phrase.encode("ascii")
-    except ValueError:
-        return b""

@@ -7,7 +7,6 @@ A connection that waits for its next request has no greenlet: its stream rests, 
 from __future__ import annotations
 
 from email.utils import formatdate
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -24,6 +23,7 @@ from proxy.max_forwards import final_answer, hops_left, one_less
 from proxy.modules.answers import Answer
 from proxy.pages import PAGE_POLICY, render
 from proxy.peer import Request, read_request, read_request_head
+from proxy.reasons import standard_reason
 from proxy.streams import Stream, StreamClosed, TimedOut
 from proxy.strict import Malformed, split_target
 from proxy.to_https import with_hsts
@@ -362,9 +362,4 @@ class Connection:
 
 def _reason_phrase(status: int) -> bytes:
     """RFC 9110's where it differs from Python 3.11's, or is new."""
-    if status in REASONS:
-        return REASONS[status]
-    try:
-        return HTTPStatus(status).phrase.encode("ascii")
-    except ValueError:
-        return b"Error"
+    return REASONS.get(status) or standard_reason(status) or b"Error"

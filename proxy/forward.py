@@ -18,7 +18,6 @@ connection under it (RFC 9110 9.2.2).
 from __future__ import annotations
 
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import TypeGuard, TypeVar
 
 import gevent
@@ -32,6 +31,7 @@ from proxy.headers import Fields, own_lines, request_fields, response_fields
 from proxy.identity import Identity
 from proxy.pace import Pace, TooSlow
 from proxy.peer import Framing, HeadTooLong, Request, Response, read_head, read_response
+from proxy.reasons import standard_reason
 from proxy.splice import WORTH_IT, Pipe
 from proxy.streams import Stream, StreamClosed, TimedOut
 from proxy.strict import RESPONSE_LIMITS, Malformed, split_target
@@ -555,13 +555,7 @@ def connection_line(response: Response, exchange: Exchange) -> bytes:
 
 def status_line(response: Response) -> bytes:
     """RFC 9112 section 4; our own version, the app's reason phrase or the standard's."""
-    reason = response.reason
-    if not reason:
-        try:
-            reason = HTTPStatus(response.status).phrase.encode("ascii")
-        except ValueError:
-            reason = b""
-    return b"HTTP/1.1 %d %b\r\n" % (response.status, reason)
+    return b"HTTP/1.1 %d %b\r\n" % (response.status, response.reason or standard_reason(response.status))
 
 
 def without_length(fields: Fields) -> Fields:

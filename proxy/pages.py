@@ -13,9 +13,9 @@ import time
 from dataclasses import dataclass
 from enum import Enum
 from html import escape
-from http import HTTPStatus
 
 from proxy.failures import Cause, Failure, reason_word
+from proxy.reasons import standard_reason
 from supervisor_conf.control.messages import Report
 
 PAGE_POLICY = (
@@ -104,10 +104,7 @@ def _page(
 
 
 def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Error"
+    return standard_reason(status).decode("ascii") or "Error"
 
 
 def _sentence(failure: Failure) -> str:

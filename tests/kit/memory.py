@@ -296,3 +296,24 @@ class MemoryLoop:
                 self.settle()
         self.clock.seconds = until
         self.settle()
+
+
+class OnMemory:
+    """What tests of one stream have in common: `loop` is the subclass's to make, the first watcher is the stream's."""
+
+    loop: MemoryLoop
+
+    @property
+    def watcher(self) -> Watcher:
+        return self.loop._watchers[0]
+
+    def fired_meanwhile(self) -> int:
+        before = self.watcher.fired
+        for _ in range(20):
+            self.loop.settle()
+        return self.watcher.fired - before
+
+    def spawn(self, call: object, *arguments: object, **more: object) -> gevent.Greenlet:  # type: ignore[type-arg]
+        greenlet = gevent.spawn(call, *arguments, **more)
+        self.loop.settle()
+        return greenlet

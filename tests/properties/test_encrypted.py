@@ -11,7 +11,7 @@ from tests.properties.messages import END_OF_HEAD, Answer, Ask, Coding
 from tests.properties.test_chunked import cut
 from tests.properties.test_exchanges import Scene, places, sane_requests, whole_answers
 from tests.properties.test_forwarding_in_any_order import sane_answer
-from tests.properties.test_tunnels import SWITCH, UPGRADE, Side, acts
+from tests.properties.test_tunnels import SWITCH, UPGRADE, Side, acts, take
 
 
 @given(
@@ -85,18 +85,7 @@ def test_a_tunnel_over_tls_is_the_identity_both_ways_with_half_close(
         here, there = Side("visitor", visitor), Side("app", app)
         here.said, there.said = b"e" * early, b"w" * greeting
         both = {"visitor": here, "app": there}
-        for name, act, size in steps:
-            side = both[name]
-            match act:
-                case "say":
-                    side.say(size)
-                case "read":
-                    side.read(size)
-                case _:
-                    side.end()
-            front.settle()
-            for each in both.values():
-                each.push()
+        take(front, both, steps)
         _exhaust(front, here, there)
         head, _, heard = here.heard.partition(END_OF_HEAD)
         assert head.startswith(b"HTTP/1.1 101 ")

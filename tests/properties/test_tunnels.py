@@ -50,6 +50,22 @@ class Side:
             self.sock.shutdown(1)
 
 
+def take(front: MemoryFront, both: dict[str, Side], steps: list[tuple[str, str, int]]) -> None:
+    """What each side does, in this order, and what follows from it."""
+    for name, act, size in steps:
+        side = both[name]
+        match act:
+            case "say":
+                side.say(size)
+            case "read":
+                side.read(size)
+            case _:
+                side.end()
+        front.settle()
+        for each in both.values():
+            each.push()
+
+
 def switched(
     front: MemoryFront, early: bytes = b"", greeting: bytes = b""
 ) -> tuple[MemorySocket, MemorySocket]:
@@ -78,18 +94,7 @@ def test_a_tunnel_is_the_identity_both_ways_with_half_close(
         both = {"visitor": Side("visitor", visitor), "app": Side("app", app)}
         both["visitor"].said, both["app"].said = first, welcome
         visitor_side, app_side = both["visitor"], both["app"]
-        for name, act, size in steps:
-            side = both[name]
-            match act:
-                case "say":
-                    side.say(size)
-                case "read":
-                    side.read(size)
-                case _:
-                    side.end()
-            front.settle()
-            for each in both.values():
-                each.push()
+        take(front, both, steps)
         while visitor_side.outbox or app_side.outbox or visitor.can_read() or app.can_read():
             before = len(visitor_side.heard) + len(app_side.heard)
             for side in both.values():

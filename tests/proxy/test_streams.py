@@ -6,31 +6,16 @@ import gevent
 import pytest
 
 from proxy.streams import READ_AHEAD_LIMIT, TURNS, Deadlines, Stream, StreamClosed, TimedOut
-from tests.kit.memory import MemoryLoop, MemorySocket, Watcher
+from tests.kit.memory import MemoryLoop, MemorySocket, OnMemory
 
 
-class End:
+class End(OnMemory):
     def __init__(self, capacity: int = 1 << 20, tick: float = 1.0) -> None:
         gevent.get_hub().exception_stream = None
         self.loop = MemoryLoop()
         self.deadlines = Deadlines(tick, self.loop.clock, self.loop, self.loop.poller)
         self.ours, self.far = self.loop.pair(capacity)
         self.stream = Stream(self.ours, self.deadlines)  # type: ignore[arg-type]
-
-    @property
-    def watcher(self) -> Watcher:
-        return self.loop._watchers[0]
-
-    def fired_meanwhile(self) -> int:
-        before = self.watcher.fired
-        for _ in range(20):
-            self.loop.settle()
-        return self.watcher.fired - before
-
-    def spawn(self, call: object, *arguments: object, **more: object) -> gevent.Greenlet:  # type: ignore[type-arg]
-        greenlet = gevent.spawn(call, *arguments, **more)
-        self.loop.settle()
-        return greenlet
 
 
 @pytest.fixture

@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 from proxy.streams import READ_AHEAD_LIMIT, Deadlines, TimedOut
 from proxy.tls import forgive_names
 from proxy.tls_stream import GOODBYE, NotTls, TlsStream, Truncated
-from tests.kit.memory import MemoryLoop, Watcher
+from tests.kit.memory import MemoryLoop, OnMemory
 from tests.kit.memory_tls import TlsMemorySocket, client_context, server_side
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
 
-class End:
+class End(OnMemory):
     """`stream` is ours, `far` the client's end; `outcome` what became of the handshake."""
 
     def __init__(
@@ -52,21 +52,6 @@ class End:
             self.loop.settle()
         self.loop.settle()
         assert self.outcome == [None]
-
-    @property
-    def watcher(self) -> Watcher:
-        return self.loop._watchers[0]
-
-    def fired_meanwhile(self) -> int:
-        before = self.watcher.fired
-        for _ in range(20):
-            self.loop.settle()
-        return self.watcher.fired - before
-
-    def spawn(self, call: object, *arguments: object, **more: object) -> gevent.Greenlet:  # type: ignore[type-arg]
-        greenlet = gevent.spawn(call, *arguments, **more)
-        self.loop.settle()
-        return greenlet
 
     def receive_all(self) -> bytes:
         """Until the end; raises what the stream raises."""
