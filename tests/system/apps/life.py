@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import unmeasured  # noqa: F401
+
 HERE = Path.cwd()
 ASKED = []
 EATEN = []

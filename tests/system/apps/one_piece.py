@@ -4,6 +4,8 @@ import json
 import os
 import socketserver
 
+import unmeasured  # noqa: F401
+
 
 class Handler(socketserver.StreamRequestHandler):
     def handle(self):

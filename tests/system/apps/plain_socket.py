@@ -6,6 +6,8 @@ import socket
 import threading
 from pathlib import Path
 
+import unmeasured  # noqa: F401
+
 PEER_LIMIT = 60  # seconds
 READ = threading.Event()  # set: who was told not to read goes on
 

@@ -12,6 +12,8 @@ from socketserver import ThreadingMixIn
 from urllib.parse import parse_qs
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+import unmeasured  # noqa: F401
+
 
 class Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
