@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import pwd
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,8 +23,8 @@ from proxy.modules import Module
 from proxy.modules.answers import Answer, Refuse
 from proxy.modules.shipped import EXTRAS, SHIPPED
 from proxy.modules.visit import Named, Visit
-from proxy.privileges import DEFAULT_USER
 from proxy.responders import Responder, Responders, broken, failed
+from supervisor_conf.accounts import NoSuchUser, workers_user
 from supervisor_conf.module_settings import ENTRY_POINTS, ModuleSettings
 from supervisor_conf.settings import Settings
 
@@ -205,7 +204,7 @@ def made(
         number=number,
         workers=settings.front.workers,
         run_directory=settings.front.run_directory,
-        uid=_uid_of_workers(settings),
+        uid=_uid_of_workers(settings.front.user),
         forwards_credentials=any(one.forward_credentials for one in settings.apps if app in ("", one.name)),
         log=structlog.get_logger().bind(module=table.use),
         clock=clock,
@@ -226,15 +225,12 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _uid_of_workers(settings: Settings) -> int:
+def _uid_of_workers(user: str) -> int:
     """Raises BadModule, since it is for modules alone."""
-    if os.geteuid() != 0:
-        return os.geteuid()
-    name = settings.front.user or DEFAULT_USER
     try:
-        return pwd.getpwnam(name).pw_uid
-    except KeyError:
-        raise BadModule(f"there is no user {name} on this machine, whom the workers could become") from None
+        return workers_user(user)
+    except NoSuchUser as error:
+        raise BadModule(f"{error}, whom the workers could become") from None
 
 
 def find(use: str) -> type[Module]:

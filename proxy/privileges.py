@@ -8,15 +8,12 @@ import os
 import pwd
 import signal
 
-DEFAULT_USER = "nobody"
-
 _PR_SET_PDEATHSIG = 1
 
 
-def become(user: str) -> None:
-    """Become `user` for good, its groups with it. Raises KeyError for an unknown user, OSError otherwise."""
+def become(account: pwd.struct_passwd) -> None:
+    """Become this user for good, with its groups. Raises OSError."""
     parent = os.getppid()
-    account = pwd.getpwnam(user)
     os.initgroups(account.pw_name, account.pw_gid)
     os.setgid(account.pw_gid)
     os.setuid(account.pw_uid)

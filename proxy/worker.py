@@ -37,13 +37,14 @@ from proxy.keeper_link import KeeperLink
 from proxy.listener import Listener, adopt
 from proxy.pipeline import BadModule, Pipeline
 from proxy.preambles import Preambles
-from proxy.privileges import DEFAULT_USER, become
+from proxy.privileges import become
 from proxy.splice import Pipes
 from proxy.streams import Deadlines, Stream
 from proxy.strict import Limits
 from proxy.tls import Tls, forgive_names
 from proxy.to_https import Redirect
 from proxy.trust import Trust
+from supervisor_conf.accounts import workers_account
 from supervisor_conf.certificates import Bundle
 from supervisor_conf.control.messages import (
     AskRequests,
@@ -380,10 +381,9 @@ def main(arguments: list[str]) -> int:
         structlog.get_logger().error("front.bad-module", problem=str(problem))
         sys.stderr.write(f"portico: {problem}\n")
         return 1
-    if (
-        os.getuid() == 0
-    ):  # only now: gevent imports more when its hub is made, and may sit where only root reads
-        become(settings.front.user or DEFAULT_USER)
+    if os.getuid() == 0:
+        # Only now: gevent imports more when its hub is made, and may sit where only root reads
+        become(workers_account(settings.front.user))
     gc.collect()
     gc.freeze()  # what is here stays for good
     gc.set_threshold(COLLECT_AFTER)

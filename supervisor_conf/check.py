@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import resource
 import shutil
 import subprocess
@@ -17,11 +16,12 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
 
-from supervisor_conf import certificates, launch, run_directory
+from supervisor_conf import accounts, certificates, launch, run_directory
 from supervisor_conf.conffile import minimum_descriptors
 from supervisor_conf.module_table import SHIPPED
 from supervisor_conf.plugin import sockets
 from supervisor_conf.setting_errors import SettingsError, display
+from supervisor_conf.setting_kinds import USER
 from supervisor_conf.settings import (
     AppSettings,
     FrontSettings,
@@ -32,8 +32,6 @@ from supervisor_conf.settings import (
 )
 from supervisor_conf.toml_lines import KeyPath, line_of, lines_of_keys
 from supervisor_conf.webconfig import is_web_config, read_web_config
-
-DEFAULT_USER = "nobody"
 
 # What the plugin and supervisord keep open above `minfds`
 DESCRIPTORS_ABOVE = 128
@@ -154,7 +152,7 @@ def _descriptors(settings: Settings) -> Iterator[_Raw]:
 def _front_user(front: FrontSettings) -> Iterator[_Raw]:
     path = ("front", "user")
     if os.geteuid() != 0:
-        if front.user and front.user != run_directory.user_name(os.geteuid()):
+        if front.user and _uid(front.user) != os.geteuid():
             yield _Raw(
                 path,
                 display(front.user),
@@ -162,10 +160,10 @@ def _front_user(front: FrontSettings) -> Iterator[_Raw]:
                 severity=Severity.WARNING,
             )
         return
-    name = front.user or DEFAULT_USER
+    name = front.user or accounts.DEFAULT_WORKERS
     uid = _uid(name)
     if uid is None:
-        yield _Raw(path, display(name), "the name of a user of this machine", 'user = "www-data"')
+        yield _Raw(path, display(name), USER.expected, 'user = "www-data"')
     elif uid == 0:
         yield _Raw(
             path, display(name), "another user than root, which faces visitors never", 'user = "nobody"'
@@ -263,9 +261,9 @@ def _app(app: AppSettings, environ: Mapping[str, str], *, names_users: bool) -> 
 
 def _app_user(app: AppSettings, path: KeyPath) -> Iterator[_Raw]:
     key = (*path, "user")
-    mine = run_directory.user_name(os.geteuid())
+    mine = accounts.user_name(os.geteuid())
     if app.user and _uid(app.user) is None:
-        yield _Raw(key, display(app.user), "the name of a user of this machine", 'user = "www-data"')
+        yield _Raw(key, display(app.user), USER.expected, 'user = "www-data"')
     elif app.user and os.geteuid() != 0 and _uid(app.user) != os.geteuid():
         yield _Raw(key, display(app.user), f"{mine}, since only root may run an app as another user")
     elif not app.user and os.geteuid() == 0:
@@ -275,11 +273,11 @@ def _app_user(app: AppSettings, path: KeyPath) -> Iterator[_Raw]:
 
 def _user_of_workers(app: AppSettings, front: FrontSettings) -> Iterator[_Raw]:
     """Who is the workers' user may end them; who is in its group alone reaches the sockets that are for workers."""
-    name = front.user or DEFAULT_USER
+    name = front.user or accounts.DEFAULT_WORKERS
     workers, own = _uid(name), _uid(app.user) if app.user else None
     if os.geteuid() != 0 or not workers or own is None:  # workers of root are refused anyway
         return
-    if own == workers or pwd.getpwuid(own).pw_gid == run_directory.workers_group(front.user):
+    if own == workers or accounts.account(app.user).pw_gid == accounts.workers_group(front.user):
         expected = f"a user of its own, who shares neither account nor group with the workers ({name})"
         key = ("apps", app.name, "user")
         yield _Raw(key, display(app.user), expected, 'user = "www-data"', Severity.WARNING)
@@ -360,6 +358,6 @@ def _socket_path(app: AppSettings, front: FrontSettings) -> Iterator[_Raw]:
 
 def _uid(name: str) -> int | None:
     try:
-        return pwd.getpwuid(int(name)).pw_uid if name.isdigit() else pwd.getpwnam(name).pw_uid
-    except KeyError:
+        return accounts.account(name).pw_uid
+    except accounts.NoSuchUser:
         return None

@@ -233,11 +233,11 @@ def _open_as(account: tuple[int, int, list[int]], path: str) -> int:
 
 def _account(user: str) -> tuple[int, int, list[int]] | None:
     """The number, group and groups of a user who is not root."""
-    import pwd
+    from supervisor_conf.accounts import NoSuchUser, account
 
     try:
-        entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
-    except KeyError:
+        entry = account(user)
+    except NoSuchUser:
         return None
     return (
         (entry.pw_uid, entry.pw_gid, os.getgrouplist(entry.pw_name, entry.pw_gid)) if entry.pw_uid else None
@@ -365,13 +365,14 @@ def _become(user: str, parent: int, environment: dict[str, str]) -> None:
         return
     # Imported before: afterwards the interpreter's folder may be closed to us.
     import ctypes
-    import pwd
+
+    from supervisor_conf.accounts import NoSuchUser, account
 
     libc = ctypes.CDLL(None)
     try:
-        entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
-    except KeyError:
-        raise Refused(f"there is no user {user} on this machine.") from None
+        entry = account(user)
+    except NoSuchUser as error:
+        raise Refused(f"{error}.") from None
     try:
         os.initgroups(entry.pw_name, entry.pw_gid)
         os.setgid(entry.pw_gid)

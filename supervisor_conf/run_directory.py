@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import fcntl
-import grp
 import os
-import pwd
 import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from supervisor_conf.accounts import user_name
 from supervisor_conf.plugin.descriptors import lift
 
 LOCK = "portico.lock"
@@ -106,29 +105,6 @@ def longest_app_socket(directory: Path, app: str) -> int:
     return len(os.fsencode(app_socket(directory, app, _WIDEST_GENERATION)))
 
 
-def workers_user(user: str) -> int:
-    """The user that the workers become; as `workers_group`."""
-    if os.geteuid() != 0:
-        return os.geteuid()
-    name = user or "nobody"
-    return pwd.getpwuid(int(name)).pw_uid if name.isdigit() else pwd.getpwnam(name).pw_uid
-
-
-def workers_group(user: str) -> int | None:
-    """The group of the workers, which reaches the sockets of apps and keeper. None unless we are root.
-
-    `user`: `[front] user`. Raises KeyError when there is no such user; settings are checked before.
-    """
-    if os.geteuid() != 0:
-        return None
-    if user:
-        return (pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)).pw_gid
-    try:
-        return pwd.getpwnam("nobody").pw_gid
-    except KeyError:
-        return grp.getgrnam("nogroup").gr_gid
-
-
 def prepare(directory: Path, included: bool = False) -> Lock:
     """Make the folder ours: create it, set its mode, lock it, remove stale sockets and pid.
 
@@ -196,13 +172,6 @@ def write(path: Path, text: str) -> None:
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
     fresh.replace(path)
-
-
-def user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"user {uid}"
 
 
 def _lock(directory: Path) -> Lock:

@@ -204,7 +204,7 @@ REMOTE_USER_HEADER = Kind(
 FLAG = Kind("boolean", "true or false", "true", _flag)
 TEXT = Kind("string", "a string on one line", '"..."', _text)
 PSEUDONYM = Kind("string", "a name without blanks (RFC 9110 7.6.3)", '"portico"', _pseudonym)
-USER = Kind("string", "the name of a user of this machine", '"www-data"', _user)
+USER = Kind("string", "a user of this machine, by name or number", '"www-data"', _user)
 
 
 def _workers(value: object, _: Place) -> int:

@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from supervisor_conf import eventlog, run_directory
+from supervisor_conf import accounts, eventlog
 from supervisor_conf.keeper.keeper import Keeper
 from supervisor_conf.keeper.link import PluginLink
 from supervisor_conf.settings import from_json
@@ -37,8 +37,8 @@ def main() -> int:
         Path(sys.argv[1]),
         PluginLink(PLUGIN_LINK),
         structlog.get_logger(),
-        group=run_directory.workers_group(settings.front.user),
-        workers_user=run_directory.workers_user(settings.front.user),
+        group=accounts.workers_group(settings.front.user),
+        workers_user=accounts.workers_user(settings.front.user),
         event_log=event_log,
     )
     return keeper.run()

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from supervisor_conf import run_directory
+from supervisor_conf.accounts import NoSuchUser, account
 from supervisor_conf.control.messages import CREDENTIALS_LIMIT, CredentialsKept, Spawned, TakeCredentials
 
 FOLDER: Final = "credentials"
@@ -201,6 +202,6 @@ def _account(user: str) -> pwd.struct_passwd | None:
     if not user or os.geteuid() != 0:
         return None
     try:
-        return pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
-    except KeyError:
-        raise OSError(errno.EINVAL, f"there is no user {user} on this machine") from None
+        return account(user)
+    except NoSuchUser as error:
+        raise OSError(errno.EINVAL, str(error)) from None

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import errno
 import os
-import pwd
 import socket
 from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
 from supervisor_conf import run_directory
+from supervisor_conf.accounts import NoSuchUser, account
 from supervisor_conf.plugin.sockets import BACKLOG
 
 FOLDER_MODE: Final = 0o710
@@ -78,6 +78,6 @@ def _uid(user: str) -> int:
     if not user:
         return os.geteuid()
     try:
-        return pwd.getpwuid(int(user)).pw_uid if user.isdigit() else pwd.getpwnam(user).pw_uid
-    except KeyError:
-        raise OSError(errno.EINVAL, f"there is no user {user} on this machine") from None
+        return account(user).pw_uid
+    except NoSuchUser as error:
+        raise OSError(errno.EINVAL, str(error)) from None

@@ -18,7 +18,7 @@ from typing import Any, Final
 from supervisor.states import STOPPED_STATES, ProcessStates, SupervisorStates
 from supervisor.xmlrpc import Faults, RPCError
 
-from supervisor_conf import cgroups, launch, nonces, run_directory
+from supervisor_conf import accounts, cgroups, launch, nonces
 from supervisor_conf.control import messages
 from supervisor_conf.plugin import app_sockets, sockets
 from supervisor_conf.plugin.context import Context
@@ -215,7 +215,7 @@ class ManagedApp(ManagedProcess):
 
     def _fresh_socket(self, generation: int) -> str:
         front = self.context.settings.front
-        group = run_directory.workers_group(front.user)
+        group = accounts.workers_group(front.user)
         used = {one.socket for one in self.context.memory.running.values()}
         return app_sockets.fresh_path(
             front.run_directory, self.app.name, generation, self.app.user, group, used

@@ -68,8 +68,17 @@ def descriptors(pid: int) -> int:
 
 def uids(pid: int) -> set[int]:
     """Real, effective, saved and filesystem uid."""
+    return _numbers(pid, "Uid:")
+
+
+def groups(pid: int) -> set[int]:
+    """All gids, the supplementary ones too."""
+    return _numbers(pid, "Gid:") | _numbers(pid, "Groups:")
+
+
+def _numbers(pid: int, name: str) -> set[int]:
     for line in _text(pid, "status").splitlines():
-        if line.startswith("Uid:"):
+        if line.startswith(name):
             return {int(word) for word in line.split()[1:]}
     return set()
 

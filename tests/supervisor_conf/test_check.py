@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor_conf import check, run_directory
+from supervisor_conf import accounts, run_directory
 from supervisor_conf.check import Finding, Severity, check_machine
 from supervisor_conf.plugin import sockets
 from supervisor_conf.settings import load_settings, settings_for_command
@@ -61,7 +61,11 @@ def test_nothing_is_wrong(tmp_path: Path) -> None:
         ('environment = { PATH = "/nowhere" }\ncommand = "sh"', "command", "on the PATH of the app"),
         ('directory = "nowhere"', "directory", "expected a folder that exists"),
         ('directory = "portico.toml"', "directory", "expected a folder that exists"),
-        ('user = "no-such-user"', "user", 'read "no-such-user"; expected the name of a user of this machine'),
+        (
+            'user = "no-such-user"',
+            "user",
+            'read "no-such-user"; expected a user of this machine, by name or number',
+        ),
         ('environment_file = "nowhere.env"', "environment_file", "nowhere.env cannot be read: No such file"),
         ('environment_file = "portico.toml"', "environment_file", "expected KEY=VALUE"),
     ],
@@ -222,12 +226,18 @@ class TestAsRoot:
         sentence = one(findings(tmp_path, front='user = "root"'), Severity.REFUSAL, "front.user")
         assert "another user than root" in sentence
 
-    def test_the_user_of_the_workers_must_be_there(self, tmp_path: Path) -> None:
-        sentence = one(findings(tmp_path, front='user = "no-such-user"'), Severity.REFUSAL, "front.user")
-        assert "the name of a user of this machine" in sentence
+    @pytest.mark.parametrize("user", ["no-such-user", "4294967293", "1" * 30])
+    def test_the_user_of_the_workers_must_be_there(self, tmp_path: Path, user: str) -> None:
+        """A number too: as of supervisord's `user=`, its entry tells the groups."""
+        sentence = one(findings(tmp_path, front=f'user = "{user}"'), Severity.REFUSAL, "front.user")
+        assert "a user of this machine, by name or number" in sentence
+
+    def test_a_user_can_be_named_by_number(self, tmp_path: Path) -> None:
+        daemon = pwd.getpwnam("daemon").pw_uid
+        assert findings(tmp_path, 'user = "www-data"', front=f'user = "{daemon}"') == []
 
     def test_without_one_it_is_nobody(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(check, "DEFAULT_USER", "no-such-user")
+        monkeypatch.setattr(accounts, "DEFAULT_WORKERS", "no-such-user")
         one(findings(tmp_path), Severity.REFUSAL, "front.user")
 
 
@@ -252,3 +262,4 @@ class TestAsAnOrdinaryUser:
     def test_a_user_for_the_workers_has_no_effect_and_that_is_said(self, tmp_path: Path) -> None:
         found = findings(tmp_path, 'user = ""', front='user = "root"')
         assert "to be started by root" in one(found, Severity.WARNING, "front.user")
+        assert findings(tmp_path, 'user = ""', front='user = "65534"') == []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import grp
 import os
+import pwd
 import secrets
 import signal
 import subprocess
@@ -43,9 +45,24 @@ def someone() -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def run(module_folder: Path, someone: tuple[str, str]) -> Iterator[PorticoRun]:
+def workers_user(someone: tuple[str, str]) -> Iterator[pwd.struct_passwd]:
+    """One with a second group."""
+    name = f"{someone[0]}-front"
+    system("useradd", "--no-create-home", "--no-user-group", "--groups", "daemon", name)
+    try:
+        yield pwd.getpwnam(name)
+    finally:
+        system("userdel", name)
+
+
+@pytest.fixture(scope="module")
+def run(
+    module_folder: Path, someone: tuple[str, str], workers_user: pwd.struct_passwd
+) -> Iterator[PorticoRun]:
+    """The workers' user is named by number, and reaches the app by a socket that is for its group."""
     module = f'[[front.modules]]\nuse = "basic"\npam = "{someone[1]}"\nremember = 0\n\n'
-    config = front(workers=1) + module + app("shop", "waitress-serve signed:wsgi")
+    config = front(workers=1, user=str(workers_user.pw_uid)) + module
+    config += app("shop", "waitress-serve signed:wsgi", transport="unix")
     with PorticoRun(module_folder, config) as started:
         yield started
 
@@ -80,9 +97,12 @@ def helper_of(run: PorticoRun) -> tuple[int, int]:
     return worker, helper
 
 
-def test_the_worker_is_nobody_and_the_helper_keeps_its_rights(run: PorticoRun) -> None:
+def test_the_worker_is_its_user_and_the_helper_keeps_its_rights(
+    run: PorticoRun, workers_user: pwd.struct_passwd
+) -> None:
     worker, helper = helper_of(run)
-    assert 0 not in procfs.uids(worker)
+    assert procfs.uids(worker) == {workers_user.pw_uid}
+    assert procfs.groups(worker) == {workers_user.pw_gid, grp.getgrnam("daemon").gr_gid}
     assert procfs.uids(helper) == {0}
     # The worker's end, standard output and error; not a socket of a visitor's, nor what the worker was handed.
     assert procfs.descriptors(helper) == 3

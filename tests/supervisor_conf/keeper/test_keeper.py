@@ -503,7 +503,7 @@ def test_a_worker_is_of_the_workers_user(
     keeper: MakePeer, user: str, admitted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel tells who connected: the test is the workers' user, or another one, at that moment."""
-    with keeper(server(), front='user = "nobody"') as peer:
+    with keeper(server(), front='user = "65534"') as peer:
         peer.wait_for_socket()
         monkeypatch.chdir(peer.run_directory)  # as workers do: the folders above may be closed to them
         peer.run_directory.chmod(0o711)
