@@ -29,6 +29,7 @@ from proxy.connection import DRAIN_PATIENCE, Connection
 from proxy.door import Door, capacity, raise_descriptor_limit
 from proxy.exchange import Exchange
 from proxy.failures import Cause, Failure, Side, Stage, reason_word
+from proxy.forwarded import plain_address
 from proxy.handlers import Handlers
 from proxy.handshakes import Handshakes
 from proxy.head import QuickReader
@@ -180,7 +181,7 @@ class Worker:
         if sock.family == socket.AF_UNIX:
             peer = Caller("", 0, scheme)
         else:
-            peer = Caller(_plain_address(address[0]), address[1], scheme)
+            peer = Caller(plain_address(address[0]), address[1], scheme)
         greeted = self._encrypt if scheme == "https" else self._greeted
         if not self._door.has_room(self._held, self._connections):
             self._door.turn_away(sock, peer, "max_connections", plain=scheme == "http")
@@ -349,11 +350,6 @@ class Worker:
             connection.exchange for connection in self._connections if connection.exchange is not None
         ]
         return tuple(line for exchange in exchanges if (line := exchange.line()).app == app or not app)
-
-
-def _plain_address(address: str) -> str:
-    """IPv4 mapped into IPv6 (a dual-stack listener) is told as IPv4."""
-    return address[7:] if address.startswith("::ffff:") and "." in address else address
 
 
 def main(arguments: list[str]) -> int:

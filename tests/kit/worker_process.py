@@ -35,10 +35,10 @@ def settings_for(folder: Path, app: str = "", front: str = "") -> Settings:
 class WorkerProcess:
     """`address` is where visitors come in. Until `publish` is called, its app is not running."""
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
+    def __init__(self, folder: Path, settings: Settings, listener: socket.socket) -> None:
         self.folder = folder
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-        self.address: tuple[str, int] = self.listener.getsockname()
+        self.listener = listener
+        self.address: tuple[str, int] = "127.0.0.1", listener.getsockname()[1]
         self._control = socket.socket(socket.AF_UNIX)
         self._control.bind(str(folder / "control.sock"))
         self._control.listen(4)
@@ -127,9 +127,19 @@ class WorkerProcess:
         self.peer.close()
 
 
+def dual_stack() -> socket.socket:
+    """An IPv6 socket to which IPv4 comes too, its addresses mapped, where the machine has IPv6."""
+    if not socket.has_dualstack_ipv6():
+        return socket.create_server(("127.0.0.1", 0))
+    return socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+
+
 @contextmanager
-def worker_process(folder: Path, app: str = "", front: str = "") -> Iterator[WorkerProcess]:
-    worker = WorkerProcess(folder, settings_for(folder, app, front))
+def worker_process(
+    folder: Path, app: str = "", front: str = "", listener: socket.socket | None = None
+) -> Iterator[WorkerProcess]:
+    listener = listener or socket.create_server(("127.0.0.1", 0), backlog=512)
+    worker = WorkerProcess(folder, settings_for(folder, app, front), listener)
     try:
         yield worker
     finally:

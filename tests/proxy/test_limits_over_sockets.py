@@ -8,7 +8,7 @@ from pathlib import Path
 
 from supervisor_conf.control.messages import Counters
 from tests.kit.until import wait_until
-from tests.kit.worker_process import WorkerProcess, worker_process
+from tests.kit.worker_process import WorkerProcess, dual_stack, worker_process
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -31,7 +31,7 @@ def await_waiting(worker: WorkerProcess, count: int) -> None:
 
 
 def test_one_connection_too_many_is_answered_and_an_idle_one_makes_room(tmp_path: Path) -> None:
-    with worker_process(tmp_path, front="max_connections = 2") as worker:
+    with worker_process(tmp_path, front="max_connections = 2", listener=dual_stack()) as worker:
         with worker.connect() as first, worker.connect() as second:
             first.sendall(REQUEST)
             second.sendall(REQUEST)  # both wait for the app
@@ -47,6 +47,7 @@ def test_one_connection_too_many_is_answered_and_an_idle_one_makes_room(tmp_path
         log = (tmp_path / "portico.log").read_text()
         assert '"connection.refused"' in log
         assert '"max_connections"' in log
+        assert '"127.0.0.1"' in log  # as a plain address, whatever socket it came by
 
 
 def test_a_worker_may_open_as_many_files_as_the_machine_lets_it(tmp_path: Path) -> None:
