@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from time import time
 
-from proxy.conditions import http_date
 from proxy.editable import checked_field
 from proxy.exchange import Exchange
 from proxy.failures import Cause, Failure, Side, Stage
 from proxy.headers import Fields
 from proxy.modules.answers import Answer, FilePart
-from proxy.reasons import standard_reason
+from proxy.own_head import dated, own_head
 from proxy.streams import StreamClosed, TimedOut
-from proxy.to_https import with_hsts
 
 #: A file up to this size is read and sent with the head: one segment instead of two, one system call instead of three.
 SMALL_FILE = 16 * 1024
@@ -42,17 +39,19 @@ def send_answer(exchange: Exchange, answer: Answer, timeout: float | None) -> No
 
 
 def _head(exchange: Exchange, answer: Answer) -> bytes:
-    fields = [(b"Date", http_date(int(time())).encode("ascii")), *_encoded(answer.fields)]
+    fields = dated(_encoded(answer.fields))
     if (visit := exchange.visit) is not None and visit.responders is not None:
         fields = visit.responders.fields(visit, answer.status, fields)
-    if answer.status not in _BODILESS or answer.length is not None:
-        fields.append((b"Content-Length", b"%d" % answer.content_length()))
-    if not exchange.keep_alive:
-        fields.append((b"Connection", b"close"))
-    elif exchange.request.version == b"1.0":
-        fields.append((b"Connection", b"keep-alive"))
-    lines = with_hsts(b"".join([b"%b: %b\r\n" % field for field in fields]), exchange.front, exchange.caller)
-    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (answer.status, standard_reason(answer.status), lines)
+    framed = answer.status not in _BODILESS or answer.length is not None
+    return own_head(
+        answer.status,
+        fields,
+        answer.content_length() if framed else None,
+        request=exchange.request,
+        keep_alive=exchange.keep_alive,
+        front=exchange.front,
+        caller=exchange.caller,
+    )
 
 
 def _send_whole(exchange: Exchange, answer: Answer, head: bytes, timeout: float | None) -> None:

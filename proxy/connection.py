@@ -6,7 +6,6 @@ A connection that waits for its next request has no greenlet: its stream rests, 
 
 from __future__ import annotations
 
-from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -21,12 +20,11 @@ from proxy.headers import Caller, Fields
 from proxy.local_person import is_local_person
 from proxy.max_forwards import final_answer, hops_left, one_less
 from proxy.modules.answers import Answer
+from proxy.own_head import dated, own_head
 from proxy.pages import PAGE_POLICY, render
 from proxy.peer import Request, read_request, read_request_head
-from proxy.reasons import standard_reason
 from proxy.streams import Stream, StreamClosed, TimedOut
 from proxy.strict import Malformed, split_target
-from proxy.to_https import with_hsts
 from supervisor_conf.settings import AppSettings
 
 if TYPE_CHECKING:
@@ -40,22 +38,6 @@ DRAIN_PATIENCE = 2.0
 LINGER = 2.0
 #: A connection is new so long: its first request needs a round trip, and a packet may be lost.
 FRESH = 1.0
-
-REASONS = {
-    400: b"Bad Request",
-    404: b"Not Found",
-    405: b"Method Not Allowed",
-    408: b"Request Timeout",
-    413: b"Content Too Large",
-    414: b"URI Too Long",
-    431: b"Request Header Fields Too Large",
-    500: b"Internal Server Error",
-    501: b"Not Implemented",
-    502: b"Bad Gateway",
-    503: b"Service Unavailable",
-    504: b"Gateway Timeout",
-    505: b"HTTP Version Not Supported",
-}
 
 
 class Connection:
@@ -306,31 +288,32 @@ class Connection:
     def _refusal(self, request: Request | None, exchange: Exchange | None, failure: Failure) -> bytes:
         """Send our own answer; returns its request id."""
         request_id = exchange.request_id if exchange else self._worker.request_id()
-        keep_alive = exchange is not None and exchange.keep_alive
         content_type, body = self._page(request, exchange, failure, request_id)
-        fields: Fields = [
-            (b"Date", formatdate(usegmt=True).encode("ascii")),
-            (b"Content-Type", content_type),
-            (b"Content-Length", b"%d" % len(body)),
-            (b"Cache-Control", b"no-store"),
-            (b"Content-Security-Policy", PAGE_POLICY.encode("ascii")),
-            (b"Proxy-Status", proxy_status(failure).encode("ascii")),
-            (b"X-Request-ID", request_id),
-        ]
+        fields = dated(
+            [
+                (b"Content-Type", content_type),
+                (b"Cache-Control", b"no-store"),
+                (b"Content-Security-Policy", PAGE_POLICY.encode("ascii")),
+                (b"Proxy-Status", proxy_status(failure).encode("ascii")),
+                (b"X-Request-ID", request_id),
+            ]
+        )
         if failure.retry_after:
             fields.append((b"Retry-After", b"%d" % failure.retry_after))
         if failure.allowed:
             fields.append((b"Allow", ", ".join(failure.allowed).encode("ascii")))
         if exchange is not None and (failure.fields or exchange.visit is not None):
             fields = of_modules(exchange, failure, fields)
-        lines = [b"HTTP/1.1 %d %b" % (failure.status, _reason_phrase(failure.status))]
-        lines += [b"%b: %b" % field for field in fields]
-        if not keep_alive:
-            lines.append(b"Connection: close")
-        elif request is not None and request.version == b"1.0":
-            lines.append(b"Connection: keep-alive")
-        front, caller = self._worker.settings.front, exchange.caller if exchange else self.caller
-        head = with_hsts(b"\r\n".join(lines) + b"\r\n", front, caller) + b"\r\n"
+        front = self._worker.settings.front
+        head = own_head(
+            failure.status,
+            fields,
+            len(body),
+            request=request,
+            keep_alive=exchange is not None and exchange.keep_alive,
+            front=front,
+            caller=exchange.caller if exchange else self.caller,
+        )
         silent = request is not None and request.method == b"HEAD"
         try:
             self._stream.send(head if silent else head + body, front.header_timeout)
@@ -358,8 +341,3 @@ class Connection:
             show_report=bool(desk and desk.settings.startup_error_page),
             link=desk.settings.startup_error_link if desk else "",
         )
-
-
-def _reason_phrase(status: int) -> bytes:
-    """RFC 9110's where it differs from Python 3.11's, or is new."""
-    return REASONS.get(status) or standard_reason(status) or b"Error"
