@@ -17,10 +17,13 @@ import errno
 import os
 import stat
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
+
+from proxy.rights import Right, missing
 
 _SYS_OPENAT2: Final = 437  # of every architecture
 _RESOLVE_NO_MAGICLINKS, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH, _RESOLVE_CACHED = 0x02, 0x04, 0x08, 0x20
@@ -31,6 +34,9 @@ _STEP: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 #: openat2 says EAGAIN also when something was renamed meanwhile: so often it is asked again.
 _TRIES: Final = 8
+
+#: Names of the folder that `doubts` looks at.
+LOOKED_AT: Final = 200
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -93,6 +99,32 @@ class Folder:
                 self._root = self._in_thread(_Root, self._path)
         except OSError:
             return  # not ours to look at, or gone for the moment: what is open stays
+
+    def doubts(self, dotfiles: bool) -> Iterator[str]:
+        """What we may not enter or read of the folder and, as far as a look at its first names shows, of what is in it:
+        one sentence at most."""
+        problem = missing(Right.ENTER, self._path, self._root.descriptor)
+        found = [problem] if problem else self._closed_names(dotfiles)
+        if found:
+            more = f"; and {len(found) - 1} more in the same folder" if found[1:] else ""
+            yield found[0] + more
+
+    def _closed_names(self, dotfiles: bool) -> list[str]:
+        root = self._root.descriptor
+        try:
+            listed = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root)
+        except PermissionError:
+            return []  # it is entered without being listed
+        try:
+            with os.scandir(listed) as names:
+                first = [one for one in islice(names, LOOKED_AT) if dotfiles or one.name[0] != "."]
+                # Where a link leads, and what is no file, is not looked at.
+                rights = {one.name: Right.ENTER for one in first if one.is_dir(follow_symlinks=False)}
+                rights |= {one.name: Right.READ for one in first if one.is_file(follow_symlinks=False)}
+        finally:
+            os.close(listed)
+        tried = (missing(right, self._path / name, root, name) for name, right in sorted(rights.items()))
+        return list(filter(None, tried))
 
     def close(self) -> None:
         self._root.close()

@@ -2,45 +2,71 @@
 
 What only making one shows (a class that is not there, a keytab that cannot be read, an option it does not like) is
 found as the worker would find it, in a process of its own: other people's code does not run in the one that becomes
-supervisord. Prints a JSON list of [key path, what was read, sentence].
+supervisord. What they doubt (`Module.doubts`) they are asked with the rights of the workers' user. Prints a JSON list
+of [key path, what was read, sentence, severity].
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from time import monotonic
 
-from proxy.pipeline import BadModule, made, reach_folder_of
+from proxy.modules import Module
+from proxy.pipeline import BadModule, doubts_of, made, reach_folder_of
+from supervisor_conf.accounts import ActingAs, NoSuchUser, workers_account
 from supervisor_conf.settings import ModuleSettings, Settings, from_json
 
-Problem = tuple[list[str], str, str]
+Problem = tuple[list[str], str, str, str]
+REFUSAL, WARNING = "refusal", "warning"
+"""The values of `supervisor_conf.check.Severity`."""
 
 
 def problems(settings: Settings) -> list[Problem]:
     """What modules keep in the run directory they keep in a temporary one here."""
     found: list[Problem] = []
+    works: list[tuple[list[str], str, Module]] = []
     reach_folder_of(settings)
-    with tempfile.TemporaryDirectory(prefix="portico-check-") as folder:
+    with tempfile.TemporaryDirectory(prefix="portico-check-") as folder, ExitStack() as ends:
         there = dataclasses.replace(
             settings, front=dataclasses.replace(settings.front, run_directory=Path(folder))
         )
-        for path, app, tables in places(settings):
-            for number, table in enumerate(tables):
-                try:
-                    made(table, app, number, there, monotonic).close()
-                except BadModule as problem:
-                    found.append(([*path, str(number)], table.use, str(problem)))
+        for path, app, number, table in places(settings):
+            try:
+                module = made(table, app, number, there, monotonic)
+            except BadModule as problem:
+                found.append((path, table.use, str(problem), REFUSAL))
+                continue
+            ends.callback(module.close)
+            works.append((path, table.use, module))
+        with _as_workers(settings.front.user):
+            found += [(path, use, said, WARNING) for path, use, module in works for said in doubts_of(module)]
     return found
 
 
-def places(settings: Settings) -> list[tuple[list[str], str, tuple[ModuleSettings, ...]]]:
-    """Key path, app and tables of each chain."""
-    front = (["front", "modules"], "", settings.front.modules)
-    return [front, *((["apps", app.name, "modules"], app.name, app.modules) for app in settings.apps)]
+def places(settings: Settings) -> Iterator[tuple[list[str], str, int, ModuleSettings]]:
+    """Key path, app, number and table of each module."""
+    chains = [(["front", "modules"], "", settings.front.modules)]
+    chains += [(["apps", app.name, "modules"], app.name, app.modules) for app in settings.apps]
+    for path, app, tables in chains:
+        for number, table in enumerate(tables):
+            yield [*path, str(number)], app, number, table
+
+
+def _as_workers(user: str) -> AbstractContextManager[None]:
+    """A user that is not there is refused elsewhere."""
+    if os.geteuid() != 0:
+        return nullcontext()
+    try:
+        return ActingAs(workers_account(user))
+    except NoSuchUser:
+        return nullcontext()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -73,6 +73,7 @@ class Chain:
     """The modules of one place, by what they want to be asked. A method that is not overridden is not called."""
 
     def __init__(self, modules: Sequence[tuple[str, Module]]) -> None:
+        self.names = [name for name, _ in modules]
         self.modules = [module for _, module in modules]
         self.requests: list[Named] = [(name, m.request) for name, m in modules if _overrides(m, "request")]
         answering = [
@@ -134,10 +135,25 @@ class Pipeline:
                 broken(name)
         exchange.visit = None  # they hold each other, and with them a stream and all that encrypts it
 
+    def doubts(self) -> Iterator[tuple[str, str]]:
+        """What modules know that will not work for who we are: their names and sentences."""
+        for chain in (self._front, *self._apps.values()):
+            for name, module in zip(chain.names, chain.modules, strict=True):
+                for sentence in doubts_of(module):
+                    yield name, sentence
+
     def close(self) -> None:
         for chain in (self._front, *self._apps.values()):
             for module in chain.modules:
                 module.close()
+
+
+def doubts_of(module: Module) -> list[str]:
+    """What a module raises over it is one."""
+    try:
+        return list(module.doubts())
+    except Exception as error:  # noqa: BLE001  others' code
+        return [f"it cannot say what it doubts: {_reason(error)}"]
 
 
 def _first_answer(requests: Sequence[Named], visit: Visit) -> Answer | None:

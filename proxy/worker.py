@@ -155,6 +155,11 @@ class Worker:
         if self.pipeline is not None:
             self.pipeline.close()
 
+    def tell_doubts(self) -> None:
+        """Of the modules, once we are whom they will work for."""
+        for module, sentence in self.pipeline.doubts() if self.pipeline is not None else ():
+            structlog.get_logger().warning("front.module-doubt", module=module, problem=sentence)
+
     def _drain(self) -> None:
         self.draining = True
         if self._balance is not None:
@@ -380,6 +385,7 @@ def main(arguments: list[str]) -> int:
     if os.getuid() == 0:
         # Only now: gevent imports more when its hub is made, and may sit where only root reads
         become(workers_account(settings.front.user))
+    worker.tell_doubts()
     gc.collect()
     gc.freeze()  # what is here stays for good
     gc.set_threshold(COLLECT_AFTER)

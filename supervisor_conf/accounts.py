@@ -24,6 +24,28 @@ def account(user: str) -> pwd.struct_passwd:
         raise NoSuchUser(f"there is no user {user} on this machine") from None
 
 
+class ActingAs:
+    """Root has the rights of another user until the end of the `with`, in all threads of the process.
+
+    No generator of contextlib's: `launch.py` has no time to import that.
+    """
+
+    def __init__(self, entry: pwd.struct_passwd) -> None:
+        self._entry = entry
+        self._own = os.geteuid(), os.getegid(), os.getgroups()
+
+    def __enter__(self) -> None:
+        os.setgroups(os.getgrouplist(self._entry.pw_name, self._entry.pw_gid))
+        os.setegid(self._entry.pw_gid)
+        os.seteuid(self._entry.pw_uid)
+
+    def __exit__(self, *_: object) -> None:
+        uid, gid, groups = self._own
+        os.seteuid(uid)
+        os.setegid(gid)
+        os.setgroups(groups)
+
+
 def user_name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name

@@ -195,8 +195,8 @@ def _modules(settings: Settings) -> Iterator[_Raw]:
             ("front", "modules"), "modules that end the process that makes them", f"modules that work: {last}"
         )
         return
-    for path, use, sentence in json.loads(asked.stdout.rpartition("\n")[2]):
-        yield _Raw(tuple(path), display(use), f"a module that works: {sentence}")
+    for path, use, sentence, severity in json.loads(asked.stdout.rpartition("\n")[2]):
+        yield _Raw(tuple(path), display(use), f"a module that works: {sentence}", "", Severity(severity))
 
 
 def _client_certificates(settings: Settings) -> Iterator[_Raw]:

@@ -43,6 +43,7 @@ _ADDRESS_NAMES = (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pwd import struct_passwd
     from typing import Any, NoReturn
 
     Order = dict[str, Any]
@@ -203,45 +204,27 @@ def read_environment_file(path: str, user: str = "") -> dict[str, str]:
 def _open_environment_file(path: str, user: str) -> int:
     """Raises OSError. Root reads for the app what root alone may read; but an app that lays a link in its folder would
     be given the secrets of others, so what a link of a user's leads to is opened with the rights of the app."""
-    from supervisor_conf import folders
-
-    account = _account(user) if user and os.geteuid() == 0 else None
-    if (
-        account is None
-    ):  # who starts the app may read as much himself; a user who is not there is told of later
+    entry = _account(user) if user and os.geteuid() == 0 else None
+    if entry is None or entry.pw_uid == 0:
+        # Who starts the app may read as much himself; a user who is not there is told of later
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    from supervisor_conf import accounts, folders
+
     try:
         return folders.open_to_read(os.path.abspath(path))
     except folders.StrangersLink:
-        return _open_as(account, path)
+        with accounts.ActingAs(entry):
+            return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
-def _open_as(account: tuple[int, int, list[int]], path: str) -> int:
-    """With the rights of this user for a moment. Raises OSError."""
-    uid, gid, groups = account
-    own_gid, own_groups = os.getegid(), os.getgroups()
-    os.setgroups(groups)
-    os.setegid(gid)
-    os.seteuid(uid)
-    try:
-        return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    finally:
-        os.seteuid(0)
-        os.setegid(own_gid)
-        os.setgroups(own_groups)
-
-
-def _account(user: str) -> tuple[int, int, list[int]] | None:
-    """The number, group and groups of a user who is not root."""
+def _account(user: str) -> struct_passwd | None:
+    """None: there is no such user."""
     from supervisor_conf.accounts import NoSuchUser, account
 
     try:
-        entry = account(user)
+        return account(user)
     except NoSuchUser:
         return None
-    return (
-        (entry.pw_uid, entry.pw_gid, os.getgrouplist(entry.pw_name, entry.pw_gid)) if entry.pw_uid else None
-    )
 
 
 def _pairs(line: str, where: str) -> list[tuple[str, str]]:

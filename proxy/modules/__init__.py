@@ -21,7 +21,7 @@ whoever made it. A module that raises anything has failed: the visitor gets 500,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -100,6 +100,11 @@ class Module:
 
     def finished(self, visit: Visit) -> None:
         """The exchange is over, whatever its end."""
+
+    def doubts(self) -> Iterable[str]:
+        """Asked once by the worker when it has become the user who serves visitors, and by `portico check` with that
+        user's rights: sentences on what will not work, each with its cure. They are warnings."""
+        return ()
 
     def close(self) -> None:
         """The worker ends."""

@@ -70,6 +70,7 @@ class WatchedFile(Generic[Parsed]):
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._stamp = self._seen = self._look()
         self._refused: Stamp | None = None
+        self._told = False
         self._looked = now
         self.value = self._read()
 
@@ -102,10 +103,20 @@ class WatchedFile(Generic[Parsed]):
                 other = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
                 os.dup2(other, self._descriptor, inheritable=False)
                 os.close(other)
+        except PermissionError:
+            self._tell_if_replaced()
         except OSError:
-            pass  # another file in its place that only root may read: `app reload` has new workers read it
+            pass  # gone for the moment
         found = os.fstat(self._descriptor)
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+    def _tell_if_replaced(self) -> None:
+        """Once. Ours has no name any more where another file took it."""
+        if self._told or os.fstat(self._descriptor).st_nlink:
+            return
+        self._told = True
+        reason = f"{self._path} is another file now, which only `app reload` can have read"
+        self._log.warning("htpasswd.refused", reason=f"{reason}: the workers may not")
 
     def _read(self) -> Parsed:
         raw = os.pread(self._descriptor, LARGEST + 1, 0)

@@ -6,13 +6,15 @@ The file is looked for at most once a second in each worker, in a thread, and ne
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from proxy.editable import checked_field
 from proxy.modules import Answer, Context, Module, Visit
 from proxy.networks import Networks
+from proxy.rights import Right, missing
 
 #: Seconds between two looks.
 LOOK_EVERY: Final = 1.0
@@ -56,8 +58,20 @@ class Offline(Module):
             return None
         return Answer(503, self._said, self._page)
 
+    def doubts(self) -> Iterator[str]:
+        if problem := missing(Right.ENTER, self._path.parent, self._folder):
+            yield f"whether {self._path} is there will not be seen: {problem}"
+        elif self._is_there() and (problem := missing(Right.READ, self._path, self._folder, self._path.name)):
+            yield f"visitors will get a page of Portico's: {problem}"
+
     def close(self) -> None:
         os.close(self._folder)
+
+    def _is_there(self) -> bool:
+        try:
+            return stat.S_ISREG(self._stat().st_mode)
+        except OSError:
+            return False
 
     def _look(self) -> None:
         """Whether the file is there, and what is in it if it has changed."""

@@ -12,7 +12,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from time import time
 from typing import Any, BinaryIO, Final
@@ -107,6 +107,9 @@ class Static(Module):
             if error.errno not in _NOT_THERE:
                 raise
         return None if self._falls_through else Refuse(404, "there is no such file")
+
+    def doubts(self) -> Iterator[str]:
+        return self._folder.doubts(self._dotfiles)
 
     def close(self) -> None:
         self._folder.close()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from proxy.modules.htpasswd import LOOK_EVERY, BadFile, Htpasswd, parse, parse_groups
 from proxy.modules.password_hashes import LONGEST_BCRYPT, Unsupported, belongs, check_supported
+from tests.kit.strangers import as_a_stranger
 
 
 def run(*words: str) -> str:
@@ -195,6 +196,29 @@ def test_a_file_that_went_away_stays_as_it_was(tmp_path: Path) -> None:
     path.unlink()
     assert looked(file, 5.0) == looked(file, 10.0) == {"ann"}
     assert log.lines == []
+    file.close()
+
+
+def test_another_file_that_may_not_be_read_is_told_once(tmp_path: Path) -> None:
+    folder, log = tmp_path / "closed", Log()
+    folder.mkdir()
+    path = folder / "htpasswd"
+    written(path, f"ann:{HASH}\n")
+    file = Htpasswd(path, 0.0, log)
+    folder.chmod(0)
+    with as_a_stranger():
+        assert looked(file, 5.0) == {"ann"}
+        assert log.lines == []  # whatever has the name, it is ours
+    folder.chmod(0o700)
+    written(folder / "new", f"bob:{HASH}\n")
+    (folder / "new").rename(path)
+    folder.chmod(0)
+    with as_a_stranger():
+        assert looked(file, 10.0) == looked(file, 15.0) == {"ann"}
+    ((event, values),) = log.lines
+    assert event == "htpasswd.refused"
+    assert f"{path} is another file now" in values["reason"]
+    folder.chmod(0o700)
     file.close()
 
 

@@ -14,6 +14,7 @@ from supervisor_conf import accounts, run_directory
 from supervisor_conf.check import Finding, Severity, check_machine
 from supervisor_conf.plugin import sockets
 from supervisor_conf.settings import load_settings, settings_for_command
+from tests.kit.strangers import letter
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
 COMMAND = 'command = "/bin/sh"\n'
@@ -118,6 +119,26 @@ def test_a_module_for_certificates_that_nobody_is_asked_for_is_a_warning(tmp_pat
     table = '[[apps.shop.modules]]\nuse = "client_certificate"\n'
     sentence = one(findings(tmp_path, after=table), Severity.WARNING, "apps.shop.modules.0")
     assert sentence.endswith('in [front.tls], for example client_certificate = "optional"')
+
+
+def test_a_folder_that_the_workers_may_not_enter_is_a_warning(tmp_path: Path) -> None:
+    """The user of the workers is asked, who is not the one who checks."""
+    (tmp_path / "public").mkdir(0o600)
+    table = '[[front.modules]]\nuse = "static"\nfolder = "public"\n'
+    sentence = one(findings(tmp_path, after=table), Severity.WARNING, "front.modules.0")
+    assert f"may not enter the folder {tmp_path}/public, whose mode is 0600" in sentence
+    assert sentence.endswith(f"chmod {letter()}+x {tmp_path}/public")
+    (tmp_path / "public").chmod(0o701 if letter() == "o" else 0o700)
+    assert findings(tmp_path, after=table) == []
+
+
+def test_a_module_that_cannot_say_what_it_doubts(tmp_path: Path) -> None:
+    (tmp_path / "unsure.py").write_text(
+        "from proxy.modules import Module\nclass Unsure(Module):\n    def doubts(self): return 1 / 0\n"
+    )
+    table = '[[front.modules]]\nuse = "unsure:Unsure"\n'
+    sentence = one(findings(tmp_path, after=table), Severity.WARNING, "front.modules.0")
+    assert "it cannot say what it doubts: division by zero" in sentence
 
 
 def test_a_module_that_ends_the_process_is_told(tmp_path: Path) -> None:

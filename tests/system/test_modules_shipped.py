@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.kit.ancm import events
 from tests.kit.certificates import Authority
 from tests.kit.client import Visitor
 from tests.kit.configs import app, front
@@ -120,6 +121,11 @@ def test_static_files_are_sent_by_who_may_not_enter_the_folders_above(folder: Pa
             assert visitor.get("/facts").status == 200
         if os.geteuid() == 0:  # the workers are another user than the one who may read it
             assert run.get("/files/private.txt").status == 403
+            sentence = f"chmod o+r {folder}/closed/public/private.txt"
+            doubts = events(run, "front.module-doubt", module="static")
+            assert len(doubts) == len(run.workers())
+            assert all(one["problem"].endswith(sentence) for one in doubts)
+            assert sentence in run.command("check").err
 
 
 def test_a_release_that_is_switched_by_a_link_is_served_at_once(folder: Path) -> None:

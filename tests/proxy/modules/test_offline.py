@@ -8,6 +8,7 @@ from proxy.modules.offline import LOOK_EVERY, UNREADABLE, Offline
 from proxy.pipeline import BadModule
 from tests.kit.memory_front import MemoryFront
 from tests.kit.shipped import module_of
+from tests.kit.strangers import as_a_stranger, letter
 from tests.proxy.modules.test_filtering import ask_from, request
 from tests.proxy.modules.test_static import body, field
 from tests.proxy.test_pipeline import ask, front_with, status
@@ -100,6 +101,26 @@ def test_what_is_there_and_no_file_closes_too(tmp_path: Path) -> None:
 def test_its_folder_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(BadModule, match="No such file"):
         module_of(tmp_path, "offline", 'file = "nowhere/offline.html"')
+
+
+def test_what_the_workers_will_not_see_is_doubted(tmp_path: Path) -> None:
+    module, _ = offline(tmp_path)
+    tmp_path.chmod(0o755)
+    with as_a_stranger():
+        assert list(module.doubts()) == []
+    (tmp_path / "offline.html").write_text("soon")
+    (tmp_path / "offline.html").chmod(0)
+    with as_a_stranger():
+        (doubt,) = module.doubts()
+    assert doubt.startswith("visitors will get a page of Portico's: ")
+    assert doubt.endswith(f"chmod {letter()}+r {tmp_path}/offline.html")
+    tmp_path.chmod(0o600)
+    with as_a_stranger():
+        (doubt,) = module.doubts()
+    assert doubt.startswith(f"whether {tmp_path}/offline.html is there will not be seen: ")
+    assert doubt.endswith(f"chmod {letter()}+x {tmp_path}")
+    tmp_path.chmod(0o700)
+    module.close()
 
 
 def test_as_it_is_configured(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import pwd
 import re
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from proxy.modules import Module
 from proxy.modules.static import Static
 from tests.kit.shipped import module_of
+from tests.kit.strangers import as_a_stranger, letter
 from tests.proxy.modules.test_filtering import request
 from tests.proxy.test_pipeline import ask, front_with, status
 
@@ -154,6 +156,44 @@ def test_falling_through(site: Path) -> None:
         for target in ("/nothing", "/empty/", "/.env", "/out.txt", "/..%2fsecret.txt"):
             assert body(get(target)) == b"ok"
         assert body(get("/digits.txt", method="POST")) == b"ok"
+
+
+def doubts(module: Module) -> list[str]:
+    with as_a_stranger():
+        return list(module.doubts())
+
+
+def test_a_folder_that_the_workers_may_not_enter_is_doubted(site: Path) -> None:
+    module = static(site)
+    assert doubts(module) == []
+    site.chmod(0o600)
+    (doubt,) = doubts(module)
+    user = pwd.getpwuid(os.geteuid() or pwd.getpwnam("nobody").pw_uid).pw_name
+    assert doubt.startswith(
+        f"the workers ({user}) may not enter the folder {site}, whose mode is 0600 and owner "
+    )
+    assert doubt.endswith(f": chmod {letter()}+x {site}")
+    site.chmod(0o711)  # it need not be listed
+    assert doubts(module) == []
+    site.chmod(0o755)
+    module.close()
+
+
+def test_what_is_closed_in_the_folder_is_doubted_unless_it_is_hidden(site: Path) -> None:
+    module, hidden = static(site), static(site, "dotfiles = true")
+    (site / ".env").chmod(0)
+    (site / "out.txt").unlink()
+    (site / "nowhere").symlink_to("/nowhere")
+    assert doubts(module) == []
+    assert [f"{site}/.env, whose mode is 0000" in one for one in doubts(hidden)] == [True]
+    (site / "a.js").chmod(0)
+    (site / "sub").chmod(0)
+    (doubt,) = doubts(module)
+    assert f"may not read the file {site}/a.js, whose mode is 0000" in doubt
+    assert doubt.endswith(f": chmod {letter()}+r {site}/a.js; and 1 more in the same folder")
+    (site / "sub").chmod(0o755)
+    module.close()
+    hidden.close()
 
 
 def test_other_methods(site: Path) -> None:
