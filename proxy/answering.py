@@ -42,11 +42,12 @@ def _head(exchange: Exchange, answer: Answer) -> bytes:
     fields = dated(_encoded(answer.fields))
     if (visit := exchange.visit) is not None and visit.responders is not None:
         fields = visit.responders.fields(visit, answer.status, fields)
+    sent = exchange.request.method != b"HEAD" and answer.status not in _BODILESS
     framed = answer.status not in _BODILESS or answer.length is not None
     return own_head(
         answer.status,
         fields,
-        answer.content_length() if framed else None,
+        answer.content_length(sent=sent) if framed else None,
         request=exchange.request,
         keep_alive=exchange.keep_alive,
         front=exchange.front,
@@ -94,5 +95,5 @@ def _encoded(fields: Sequence[tuple[str, str]]) -> Fields:
     """Raises Failure for a field that no answer may have."""
     try:
         return [checked_field(name, value) for name, value in fields]
-    except ValueError as error:
+    except (ValueError, TypeError, AttributeError) as error:  # no pairs, or not of text
         raise Failure(Cause.MODULE_FAILED, Stage.MODULES, Side.FRONT, str(error)) from None

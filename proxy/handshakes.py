@@ -52,7 +52,8 @@ class Handshakes:
         elif isinstance(problem, NotTls):
             plain = Stream(stream.surrender(), self._deadlines)
             plain.unread(problem.first)
-            self._plain(plain, caller)
+            # What is said over this connection is in plain, whatever its address promises (RFC 6797 7.2).
+            self._plain(plain, dataclasses.replace(caller, scheme="http"))
         else:
             stream.close()
             self.failures.count(reason_of(problem), caller.address, self._deadlines.now())

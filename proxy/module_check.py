@@ -43,11 +43,19 @@ def problems(settings: Settings) -> list[Problem]:
             except BadModule as problem:
                 found.append((path, table.use, str(problem), REFUSAL))
                 continue
-            ends.callback(module.close)
+            ends.callback(_close, found, path, table.use, module)
             works.append((path, table.use, module))
         with _as_workers(settings.front.user):
             found += [(path, use, said, WARNING) for path, use, module in works for said in doubts_of(module)]
     return found
+
+
+def _close(found: list[Problem], path: list[str], use: str, module: Module) -> None:
+    try:
+        module.close()
+    except (Exception, SystemExit) as error:  # noqa: BLE001  others' code
+        sentence = f"the module {use} does not close: {error or type(error).__name__}"
+        found.append((path, use, sentence, REFUSAL))
 
 
 def places(settings: Settings) -> Iterator[tuple[list[str], str, int, ModuleSettings]]:

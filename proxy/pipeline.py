@@ -131,7 +131,7 @@ class Pipeline:
         for name, end in visit.ends:
             try:
                 end(visit)
-            except Exception:  # noqa: BLE001  others' code
+            except (Exception, SystemExit):  # noqa: BLE001  others' code
                 broken(name)
         exchange.visit = None  # they hold each other, and with them a stream and all that encrypts it
 
@@ -145,7 +145,10 @@ class Pipeline:
     def close(self) -> None:
         for chain in (self._front, *self._apps.values()):
             for module in chain.modules:
-                module.close()
+                try:
+                    module.close()
+                except (Exception, SystemExit):  # noqa: BLE001  others' code, and the next one is to be closed too
+                    broken(type(module).__name__)
 
 
 def doubts_of(module: Module) -> list[str]:
@@ -159,22 +162,22 @@ def doubts_of(module: Module) -> list[str]:
 def _first_answer(requests: Sequence[Named], visit: Visit) -> Answer | None:
     name = ""
     try:
-        for name, request in requests:  # noqa: B007  read where it is handled
+        for name, request in requests:
             if (answer := request(visit)) is not None:
-                return _checked(answer)
+                return _checked(name, answer)
     except Failure:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a library's sys.exit() ends a request, never the worker
         raise broken(name) from error
     return None
 
 
-def _checked(answer: object) -> Answer:
+def _checked(name: str, answer: object) -> Answer:
     """Raises Failure for a refusal, and for what is no answer."""
     if isinstance(answer, Answer):
         return answer
     if not isinstance(answer, Refuse):
-        raise failed(f"{type(answer).__name__} is no answer")
+        raise failed(f"the module {name} answers with {type(answer).__name__}")
     raise Failure(
         Cause.REFUSED_BY_MODULE,
         Stage.MODULES,
@@ -231,11 +234,11 @@ def made(
         raise
     except KeyError as error:
         raise BadModule(f"the module {table.use} does not start: the option {error} is missing") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BadModule(f"the module {table.use} does not start: {_reason(error)}") from error
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
     return str(error) or type(error).__name__

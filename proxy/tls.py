@@ -11,7 +11,7 @@ import ssl
 import sys
 from collections.abc import Callable, Mapping
 
-from supervisor_conf.certificates import Bundle, ServerContext, add_pair, server_context
+from supervisor_conf.certificates import Bundle, Shown, add_pair, server_context
 from supervisor_conf.tls_settings import TlsSettings
 
 #: RFC 7301: what the front speaks on a connection.
@@ -41,22 +41,24 @@ class Tls:
 
 def _contexts(settings: TlsSettings, bundle: Bundle) -> ssl.SSLContext:
     """The context of the first certificate, which leads to the others by the name that a client asks for."""
-    by_names: dict[tuple[str, ...], ServerContext] = {}
-    by_name: dict[str, ssl.SSLContext] = {}
-    for certificate in bundle.certificates:
-        pem = certificate.pem.encode("ascii")
-        names = tuple(sorted(certificate.names))
-        if names in by_names:
-            add_pair(by_names[names], pem)  # RSA and ECDSA of the same names
-            by_names[names].end_point = b""  # OpenSSL does not tell which of them it has shown
-            continue
-        by_names[names] = context = server_context(pem)
-        _configure(context, settings, bundle.client_ca)
-        for name in names:
-            by_name.setdefault(name, context)
-    first = next(iter(by_names.values()))
-    first.sni_callback = _chooser(by_name)
+    shown = Shown.of(bundle)
+    made: dict[tuple[int, ...], ssl.SSLContext] = {}
+    for places in (shown.default, *shown.by_name.values()):
+        if places not in made:
+            made[places] = _context_of(places, settings, bundle)
+    first = made[shown.default]
+    first.sni_callback = _chooser({name: made[places] for name, places in shown.by_name.items()})
     return first
+
+
+def _context_of(places: tuple[int, ...], settings: TlsSettings, bundle: Bundle) -> ssl.SSLContext:
+    own, *others = (bundle.certificates[place].pem.encode("ascii") for place in places)
+    context = server_context(own)
+    for pem in others:
+        add_pair(context, pem)
+        context.end_point = b""  # OpenSSL does not tell which of them it has shown
+    _configure(context, settings, bundle.client_ca)
+    return context
 
 
 def _configure(context: ssl.SSLContext, settings: TlsSettings, client_ca: str) -> None:

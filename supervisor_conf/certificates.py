@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from supervisor_conf.end_point import end_point
+from supervisor_conf.end_point import end_point, key_algorithm
 from supervisor_conf.setting_errors import display
 from supervisor_conf.tls_settings import CertificateFiles, TlsSettings
 
@@ -30,6 +30,7 @@ _CERTIFICATE: Final = re.compile(
     rb"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----.*?-----END [A-Z0-9 ]+-----", re.DOTALL
 )
 _KEY: Final = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
+_WHOLE_KEY: Final = re.compile(_KEY.pattern + rb".*?-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL)
 _NO_CHECK_TIME: Final = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME (x509_vfy.h): whether a certificate has expired is a warning, and said by itself."""
 _ROUNDS: Final = 8
@@ -89,6 +90,39 @@ class Bundle:
         return cls(tuple(certificates), read["client_ca"])
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Which certificates of a bundle stand side by side for whom, by their places in it: of each kind of key the first
+    that has the name. `default`: for names that none has; those that have all names of the first one."""
+
+    default: tuple[int, ...]
+    by_name: dict[str, tuple[int, ...]]
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Shown:
+        places: dict[str, list[int]] = {}
+        for place, one in enumerate(bundle.certificates):
+            for name in one.names:
+                places.setdefault(name, []).append(place)
+        kinds = [key_algorithm(own_certificate(one.pem.encode("ascii"))) for one in bundle.certificates]
+        wanted = set(bundle.certificates[0].names)
+        equals = [n for n, one in enumerate(bundle.certificates) if wanted and wanted.issubset(one.names)]
+        return cls(
+            _first_of_each(equals or [0], kinds),
+            {name: _first_of_each(found, kinds) for name, found in places.items()},
+        )
+
+    def nobody_sees(self, place: int) -> bool:
+        return not any(place in places for places in (self.default, *self.by_name.values()))
+
+
+def _first_of_each(places: list[int], kinds: list[bytes]) -> tuple[int, ...]:
+    first: dict[bytes, int] = {}
+    for place in places:
+        first.setdefault(kinds[place], place)
+    return tuple(first.values())
+
+
 def load(tls: TlsSettings) -> Bundle:
     """Read and try everything. Raises Unusable with the first problem."""
     found = [_load_pair(files, _place(tls, index)) for index, files in enumerate(tls.certificates)]
@@ -117,12 +151,14 @@ def _load_pair(files: CertificateFiles, place: tuple[str, ...]) -> Certificate:
             expected += ", beside the certificate or in a file of its own"
             raise Unusable((*place, "certificate"), display(str(files.key)), expected, 'key = "shop.key"')
         raise Unusable((*place, "key"), display(str(files.key)), expected)
-    pem = b"\n".join((*blocks, key if key is not chain else _without_certificates(chain))) + b"\n"
+    pem = b"\n".join((*blocks, _key_of(key))) + b"\n"
     return _tried(files, place, pem, blocks[0])
 
 
-def _without_certificates(text: bytes) -> bytes:
-    return _CERTIFICATE.sub(b"", text)
+def _key_of(text: bytes) -> bytes:
+    """Without what people write beside it; OpenSSL says what is wrong with one that does not end."""
+    found = _WHOLE_KEY.search(text)
+    return found[0] if found else _CERTIFICATE.sub(b"", text)
 
 
 def _tried(files: CertificateFiles, place: tuple[str, ...], pem: bytes, own: bytes) -> Certificate:
@@ -207,6 +243,7 @@ class Doubt:
 
 def doubts(tls: TlsSettings, bundle: Bundle, now: float) -> Iterator[Doubt]:
     """`now`: seconds since the epoch."""
+    shown = Shown.of(bundle)
     for index, (files, certificate) in enumerate(zip(tls.certificates, bundle.certificates, strict=True)):
         place = _place(tls, index)
         read = display(str(files.certificate))
@@ -222,6 +259,11 @@ def doubts(tls: TlsSettings, bundle: Bundle, now: float) -> Iterator[Doubt]:
             )
         if not certificate.names:
             expected = "a certificate with names (subjectAltName): browsers look at nothing else"
+            yield Doubt((*place, "certificate"), read, expected)
+        if shown.nobody_sees(index):
+            expected = (
+                "a name that no certificate before it has, with a key of the same kind: nobody is shown it"
+            )
             yield Doubt((*place, "certificate"), read, expected)
         if _is_open(files.key):
             where = "key" if files.key != files.certificate else "certificate"
@@ -266,14 +308,20 @@ def server_context(pem: bytes) -> ServerContext:
     """A server's context with one pair. Raises SSLError, ValueError."""
     context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     add_pair(context, pem)
-    if own := _CERTIFICATE.search(pem):
-        text = own[0].decode("ascii", "replace").replace("TRUSTED ", "")
-        context.end_point = end_point(ssl.PEM_cert_to_DER_cert(text))
+    context.end_point = end_point(own_certificate(pem))
     return context
 
 
+def own_certificate(pem: bytes) -> bytes:
+    """The first one, in DER; b"" if there is none."""
+    own = _CERTIFICATE.search(pem)
+    if own is None:
+        return b""
+    return ssl.PEM_cert_to_DER_cert(own[0].decode("ascii", "replace").replace("TRUSTED ", ""))
+
+
 def add_pair(context: ssl.SSLContext, pem: bytes) -> None:
-    """Another pair for the same names: OpenSSL keeps one for each type of key. Raises SSLError, ValueError."""
+    """Another pair beside the first: OpenSSL keeps one for each kind of key. Raises SSLError, ValueError."""
     with _memory_path(pem) as path:
         context.load_cert_chain(path, password=_refuse_passphrase)
 

@@ -226,7 +226,7 @@ def _tls(settings: Settings) -> Iterator[_Raw]:
     encrypted = any(listen.scheme == "https" for listen in settings.front.listen)
     if not encrypted:
         expected = "an https:// address in listen, since nothing else is encrypted"
-        yield _Raw(path, "[front.tls]", expected, 'listen = ["https://[::]:443"]', Severity.WARNING)
+        yield _Raw(path, "[front.tls]", expected, 'listen = ["https://0.0.0.0:443"]', Severity.WARNING)
     try:
         bundle = certificates.load(tls)
     except certificates.Unusable as problem:

@@ -1,5 +1,5 @@
-"""What the server of a TLS connection is known by to whoever binds something else to it (RFC 5929 4,
-tls-server-end-point)."""
+"""What is read of a certificate itself: by what the server of a TLS connection is known to whoever binds something else
+to it (RFC 5929 4, tls-server-end-point), and of what kind its key is."""
 
 from __future__ import annotations
 
@@ -36,6 +36,22 @@ def end_point(certificate: bytes) -> bytes:
         return b""
     name = _HASHES.get(identifier)
     return hashlib.new(name, certificate).digest() if name else b""
+
+
+def key_algorithm(certificate: bytes) -> bytes:
+    """The identifier of its public key's algorithm (RFC 5280 4.1.2.7), of which OpenSSL keeps one pair each in a
+    context; b"" for what is no certificate (DER)."""
+    try:
+        rest, _ = _content(_content(certificate)[0])  # what is signed
+        if rest[:1] == b"\xa0":
+            _, rest = _content(rest)  # the version, which may be left out
+        for _ in range(5):  # serial number, signature, issuer, validity, subject
+            _, rest = _content(rest)
+        key, _ = _content(rest)
+        identifier, _ = _content(_content(key)[0])
+    except IndexError:
+        return b""
+    return identifier
 
 
 def _content(data: bytes) -> tuple[bytes, bytes]:

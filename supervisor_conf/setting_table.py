@@ -35,10 +35,10 @@ FRONT = (
         "listen",
         kinds.LISTEN,
         ["http://127.0.0.1:8080"],
-        "Addresses visitors connect to: `http://HOST:PORT` (IPv4, `[IPv6]` or a name), `https://HOST:PORT` "
-        "(wants `[front.tls]`), `unix:/path`, `fd:N` (an inherited listening socket). `proxy_protocol` behind an "
-        "address, after a blank: its connections begin with the PROXY protocol "
-        "([trusted-proxies.md](trusted-proxies.md)).",
+        "Addresses visitors connect to: `http://HOST:PORT` (IPv4, `[IPv6]` or a name; `0.0.0.0` is every IPv4 address "
+        "of this machine, `[::]` every IPv6 address and no other), `https://HOST:PORT` (wants `[front.tls]`), "
+        "`unix:/path`, `fd:N` (an inherited listening socket). `proxy_protocol` behind an address, after a blank: its "
+        "connections begin with the PROXY protocol ([trusted-proxies.md](trusted-proxies.md)).",
     ),
     Key(
         "workers",

@@ -276,7 +276,7 @@ def _apply_tls_rules(reader: Reader, values: Mapping[str, Any], listen: KeyPath,
     if tls is not None and tls.redirect and not (encrypted or tls.redirect_port):
         expected = "an https:// address to send visitors to, or redirect_port"
         reader.refuse(
-            ("front", "tls", "redirect"), str(tls.redirect), expected, 'listen = ["https://[::]:443"]'
+            ("front", "tls", "redirect"), str(tls.redirect), expected, 'listen = ["https://0.0.0.0:443"]'
         )
 
 

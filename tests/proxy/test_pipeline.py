@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -183,13 +184,6 @@ def test_a_module_that_fails_lets_no_request_through(place: str) -> None:
     assert module.calls[-1] == "m finished"
 
 
-@pytest.mark.parametrize("answer", ["yes", 200, True])
-def test_what_is_no_answer_is_a_failure(answer: object) -> None:
-    with front_with(Told(request=lambda visit: answer)) as front:
-        seen, got = ask(front)
-    assert (seen, status(got)) == (b"", 500)
-
-
 def test_an_answer_that_a_module_fails_on_is_not_shown() -> None:
     with front_with(Told(response=broken)) as front:
         seen, got = ask(front)
@@ -217,6 +211,50 @@ def test_an_answer_with_a_field_that_cannot_be_said_is_a_failure(fields: list[tu
         _, got = ask(front)
     assert status(got) == 500
     assert b"X-B" not in got
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(lambda: Answer(99), id="no status"),
+        pytest.param(lambda: Answer(103), id="not final"),
+        pytest.param(lambda: Answer(200, body="text"), id="text"),  # type: ignore[arg-type]
+        pytest.param(lambda: Answer(200, [("X-A", 5)]), id="a number"),  # type: ignore[list-item]
+        pytest.param(lambda: Answer(200, {"X-A": "b"}), id="a dictionary"),  # type: ignore[arg-type]
+        pytest.param(lambda: Refuse(200, "fine"), id="refuses nothing"),
+        pytest.param(lambda: Refuse(503, "later", retry_after=-1), id="in the past"),
+        pytest.param(lambda: sys.exit(1), id="the end of everything"),
+        pytest.param(lambda: "yes", id="a word"),
+        pytest.param(lambda: True, id="truth"),
+    ],
+)
+def test_what_is_no_answer_is_a_failure(answer: Callable[[], Any]) -> None:
+    with front_with(Told(request=lambda visit: answer())) as front:
+        seen, got = ask(front)
+    assert (seen, status(got)) == (b"", 500)
+
+
+def test_a_refusal_s_field_that_is_no_text_is_left_out() -> None:
+    refuse = Refuse(401, "who are you", [("X-A", 5)])  # type: ignore[list-item]
+    with front_with(Told(request=lambda visit: refuse)) as front:
+        _, got = ask(front)
+    assert status(got) == 401
+    assert b"X-A" not in got
+
+
+def test_the_end_of_everything_in_a_response_is_a_failure_too() -> None:
+    with front_with(Told(response=lambda visit, head: sys.exit(1))) as front:
+        _, got = ask(front)
+    assert status(got) == 500
+
+
+def test_a_body_that_is_sent_has_its_own_length() -> None:
+    """Another one would shift every answer after it on the connection."""
+    with front_with(Told(request=lambda visit: Answer(200, body=b"four", length=9))) as front:
+        _, got = ask(front)
+        assert b"\r\nContent-Length: 4\r\n" in got
+        _, got = ask(front, GET.replace(b"GET", b"HEAD"))
+        assert b"\r\nContent-Length: 9\r\n" in got
 
 
 # ------------------------------------------------------------------------------------------------------------

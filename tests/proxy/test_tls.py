@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -16,7 +17,9 @@ from proxy.headers import Caller
 from proxy.streams import TimedOut
 from proxy.tls import Tls, context_for, names_of, subject_of
 from proxy.tls_stream import Truncated
-from supervisor_conf.certificates import Bundle
+from supervisor_conf.certificates import Bundle, Certificate, load, own_certificate
+from supervisor_conf.tls_settings import CertificateFiles
+from tests.kit.certificates import Authority
 from tests.kit.memory_front import memory_front
 from tests.kit.memory_tls import TlsMemorySocket, client_context, material, server_side
 
@@ -44,6 +47,55 @@ def test_what_is_off_and_what_is_left_to_openssl() -> None:
     assert context.verify_mode is ssl.CERT_NONE
     assert server_side(client_certificate="optional").context.verify_mode is ssl.CERT_OPTIONAL
     assert server_side(client_certificate="required").context.verify_mode is ssl.CERT_REQUIRED
+
+
+@pytest.fixture(scope="module")
+def issued(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Certificate]:
+    """By the names of their files."""
+    authority = Authority(tmp_path_factory.mktemp("certificates"))
+    pairs = {
+        "ec": authority.issue("a.example", "*.b.example", file="ec"),
+        "ec2": authority.issue("a.example", "b.example", file="ec2"),
+        "rsa": authority.issue("a.example", file="rsa", rsa=True),
+        "bare": authority.issue("192.0.2.1", file="bare"),
+        "bare2": authority.issue("192.0.2.2", file="bare2"),
+    }
+    files = tuple(CertificateFiles(pair.certificate, pair.key) for pair in pairs.values())
+    bundle = load(replace(material().settings, certificates=files, client_ca=None))
+    return dict(zip(pairs, bundle.certificates, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("listed", "name", "key", "shown"),
+    [
+        ("ec ec2", "a.example", "ECDSA", "ec"),
+        ("ec2 ec", "a.example", "ECDSA", "ec2"),
+        ("ec ec2", "b.example", "ECDSA", "ec2"),
+        ("ec ec2", None, "ECDSA", "ec"),
+        ("ec rsa", "a.example", "RSA", "rsa"),
+        ("ec rsa", "a.example", "ECDSA", "ec"),
+        ("ec rsa", "x.b.example", "ECDSA", "ec"),
+        ("rsa ec ec2", None, "ECDSA", "ec"),
+        ("bare bare2", None, "ECDSA", "bare"),
+        ("bare ec", "nobody.example", "ECDSA", "bare"),
+    ],
+)
+def test_the_first_certificate_of_each_kind_that_has_the_name_is_shown(
+    issued: dict[str, Certificate], listed: str, name: str | None, key: str, shown: str
+) -> None:
+    bundle = Bundle(tuple(issued[one] for one in listed.split()))
+    tls = Tls(replace(material().settings, client_ca=None), bundle)
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    client.maximum_version = ssl.TLSVersion.TLSv1_2  # whose ciphers name the kind of key
+    client.set_ciphers(f"ECDHE+a{key}")
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    here = client.wrap_bio(down, up, server_hostname=name)
+    there = tls.context.wrap_bio(up, down, server_side=True)
+    for end in (here, there, here, there, here):
+        with suppress(ssl.SSLWantReadError):
+            end.do_handshake()
+    assert here.getpeercert(binary_form=True) == own_certificate(issued[shown].pem.encode("ascii"))
 
 
 def test_renewal_takes_what_is_new_and_keeps_what_was_when_it_cannot() -> None:

@@ -168,6 +168,19 @@ def test_every_answer_over_tls_says_it(quick: bool) -> None:
             assert answer.count(b"Strict-Transport-Security: max-age=60\r\n") == 1
 
 
+def test_plain_http_on_an_encrypted_address_is_not_told() -> None:
+    """RFC 6797 7.2: never over a way that is not secure, on which anybody may have said it."""
+    with memory_front(tls=True) as front:
+        tls = front.settings.front.tls
+        assert tls is not None
+        hsts = replace(front.settings.front, tls=replace(tls, hsts=60.0))
+        front.settings = replace(front.settings, front=hsts)
+        visitor = front.visit(listen=HTTPS)
+        got = front.ask(visitor, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert b"use https://" in got
+        assert b"Strict-Transport-Security" not in got
+
+
 def test_an_answer_that_others_got_too_is_said_to_each_in_his_way() -> None:
     """Equal answers of an app are one response; whether it says it depends on who asks."""
     with memory_front(tls=True) as front:

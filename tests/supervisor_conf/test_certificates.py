@@ -58,6 +58,24 @@ def test_one_file_may_hold_certificate_and_key(pair: Pair, tmp_path: Path) -> No
     assert load(tls(Pair(both, both))).certificates[0].names == load(tls(pair)).certificates[0].names
 
 
+def test_what_people_write_beside_a_key_is_no_part_of_it(pair: Pair, tmp_path: Path) -> None:
+    noted = tmp_path / "noted.key"
+    noted.write_bytes("# Schlüssel des Ladens\n".encode() + pair.key.read_bytes() + b"# till May\n")
+    (found,) = load(tls(Pair(pair.certificate, noted))).certificates
+    assert found == load(tls(pair)).certificates[0]
+
+
+def test_a_certificate_that_nobody_is_shown_is_doubted(authority: Authority, pair: Pair) -> None:
+    again = authority.issue("a.example", file="again")
+    rsa = authority.issue("a.example", file="rsa", rsa=True)
+    bundle = load(tls(pair, again, rsa))
+    (doubt,) = doubts(tls(pair, again, rsa, listed=2), bundle, time.time())
+    assert (doubt.place, "nobody is shown it" in doubt.expected) == (
+        ("certificates", "0", "certificate"),
+        True,
+    )
+
+
 def test_a_bundle_is_read_back_exactly_and_hides_its_keys(authority: Authority, pair: Pair) -> None:
     other = authority.issue("b.example", rsa=True)
     bundle = load(tls(pair, other, client_certificate="optional", client_ca=authority.file))

@@ -148,6 +148,15 @@ def test_a_module_that_ends_the_process_is_told(tmp_path: Path) -> None:
     assert sentence.endswith("modules that work: it ended with status 3")
 
 
+def test_a_module_that_cannot_be_closed_is_told_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "staying.py").write_text(
+        "from proxy.modules import Module\nclass Staying(Module):\n    def close(self): raise RuntimeError('no')\n"
+    )
+    table = '[[front.modules]]\nuse = "staying:Staying"\n'
+    sentence = one(findings(tmp_path, after=table), Severity.REFUSAL, "front.modules.0")
+    assert sentence.endswith("the module staying:Staying does not close: no")
+
+
 def test_a_log_folder_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
     (tmp_path / "logs").touch()
     sentence = one(findings(tmp_path), Severity.WARNING, "apps.shop.stdout_log")

@@ -1,4 +1,4 @@
-"""tls-server-end-point: the hash that RFC 5929 says, of certificates as `cryptography` makes them."""
+"""tls-server-end-point: the hash that RFC 5929 says, of certificates and the kind of a key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor_conf.end_point import end_point
+from supervisor_conf.end_point import end_point, key_algorithm
 
 RSA = rsa.generate_private_key(65537, 2048)
 EC = ec.generate_private_key(ec.SECP256R1())
@@ -45,9 +45,20 @@ def test_what_has_no_hash_is_no_end_point() -> None:
     assert end_point(certificate(ED, None)) == b""
 
 
+@pytest.mark.parametrize(
+    ("key", "oid"), [(RSA, "2a864886f70d010101"), (EC, "2a8648ce3d0201"), (ED, "2b6570")]
+)
+def test_the_kind_of_a_key_is_read(
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey, oid: str
+) -> None:
+    der = certificate(key, None if key is ED else hashes.SHA256())
+    assert key_algorithm(der) == bytes.fromhex(oid)
+
+
 DER = certificate(EC, hashes.SHA256())
 
 
 @given(st.binary(max_size=60) | st.builds(lambda cut: DER[:cut], st.integers(0, len(DER) - 1)))
 def test_what_is_no_certificate_is_no_end_point(data: bytes) -> None:
     assert end_point(data) == b""
+    assert key_algorithm(data) == b""
