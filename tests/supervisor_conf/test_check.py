@@ -142,10 +142,17 @@ def test_a_module_that_cannot_say_what_it_doubts(tmp_path: Path) -> None:
 
 
 def test_a_module_that_ends_the_process_is_told(tmp_path: Path) -> None:
-    (tmp_path / "leaving.py").write_text("raise SystemExit(3)\n")
+    (tmp_path / "leaving.py").write_text("import os\nos._exit(3)\n")
     table = '[[front.modules]]\nuse = "leaving:Module"\n'
     sentence = one(findings(tmp_path, after=table), Severity.REFUSAL, "front.modules")
     assert sentence.endswith("modules that work: it ended with status 3")
+
+
+def test_a_module_that_wants_to_end_the_process_is_told_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "leaving.py").write_text("raise SystemExit(3)\n")
+    table = '[[front.modules]]\nuse = "leaving:Module"\n'
+    sentence = one(findings(tmp_path, after=table), Severity.REFUSAL, "front.modules.0")
+    assert sentence.endswith("the module leaving:Module does not start: 3")
 
 
 def test_a_module_that_cannot_be_closed_is_told_by_its_name(tmp_path: Path) -> None:
