@@ -20,7 +20,7 @@ from gevent.event import AsyncResult
 from proxy.failures import Cause, Failure, Side, Stage
 from proxy.lending import Loans
 from proxy.loopback import is_loopback, unpace
-from proxy.streams import Deadlines, Stream
+from proxy.streams import Deadlines, Stream, TimedOut
 from supervisor_conf.control.messages import (
     AppRoutes,
     Bad,
@@ -43,6 +43,11 @@ MAX_IDLE_AGE = 60.0
 CONNECT_TIMEOUT = 10.0
 #: How long requests wait for a keeper that is away before they are told so.
 KEEPER_PATIENCE = 5.0
+
+#: Seconds for which a connection has to stand, when one has been reset, and how many may fall one after the other:
+#: servers of several processes share a listener until the last of them has been killed.
+STILL_THERE = 0.1
+LAST_CONNECTIONS = 5
 
 #: Between two tries at a Unix socket whose backlog is full.
 UNIX_BACKLOG_PAUSE = 0.01
@@ -154,6 +159,26 @@ class Generation:
         stream = self._connect(self.route, self._deadlines)
         stream.when_gone = stream.when_readable = partial(self._disturbed, stream)
         return stream
+
+    def is_gone(self) -> bool:
+        """Nobody listens there any more. Asked by connections on which nothing is said: a process that is just
+        ending still takes them, and they end with it."""
+        for _ in range(LAST_CONNECTIONS):
+            try:
+                probe = self._connect(self.route, self._deadlines)
+            except ConnectRefused:
+                return True
+            except OSError:
+                return False
+            try:
+                probe.recv(STILL_THERE)
+            except TimedOut:
+                return False
+            except OSError:
+                pass
+            finally:
+                probe.close()
+        return False
 
     def give_back(self, stream: Stream) -> None:
         """Keep a connection on which a whole exchange has ended."""

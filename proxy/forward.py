@@ -12,11 +12,12 @@ The story, in the order of the code:
 
 Trouble is a Failure that says at which stage and by whose fault. Never two requests for one: a request goes to
 another connection only if the app cannot have seen a byte of it, or if it is safe and the app closed an idle
-connection under it (RFC 9110 9.2.2).
+connection under it (RFC 9110 9.2.2), or it is safe and a process that has ended took it along unread.
 """
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import TypeGuard, TypeVar
 
@@ -46,6 +47,9 @@ MAX_INTERIM = 128
 
 #: Methods that may be sent again when an idle connection was closed under them, if they have no body.
 REPEATABLE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE"))
+
+#: How a connection ends that its owner has not read to the end (tcp(7); EPIPE: after its FIN has come).
+UNREAD = (errno.ECONNRESET, errno.EPIPE)
 
 #: Framings under which a body's length is known only at its end.
 NO_LENGTH = (Framing.CHUNKED, Framing.UNTIL_CLOSE)
@@ -229,19 +233,24 @@ class _Conversation:
                     Cause.APP_SILENT, Stage.AWAIT_HEAD, Side.APP, "no answer within request_timeout"
                 ) from None
             except OSError as error:
-                raise self._closed_before_answer(str(error)) from None
+                raise self._closed_before_answer(str(error), error.errno) from None
             if data:
                 self.reused = False  # from here on the app has answered: nothing is sent again
                 return data
-            raise self._closed_before_answer("the app closed the connection")
+            raise self._closed_before_answer("the app closed the connection", self.app.error())
 
     def _body_is_late(self) -> bool:
         """Whether it is the client who is silent: then the upload ends this, and the app is not to blame."""
         return self.upload is not None and not self.upload.done and self.client.is_waited_for
 
-    def _closed_before_answer(self, detail: str) -> Exception:
-        if self.reused and self.request.method in REPEATABLE and self.request.framing is Framing.NONE:
-            return Unseen()
+    def _closed_before_answer(self, detail: str, error: int | None) -> Exception:
+        """`error`: what the kernel has for the connection. Who reads a request and then ends closes its connection in
+        order; a connection that a process took with it, and nobody had read, is reset."""
+        if self.request.method in REPEATABLE and self.request.framing is Framing.NONE:
+            if self.reused:
+                return Unseen()
+            if error in UNREAD and self.generation.is_gone():
+                return ConnectRefused(detail)
         return Failure(Cause.APP_BROKE_BEFORE_HEAD, Stage.AWAIT_HEAD, Side.APP, detail)
 
     # ----------------------------------------------------------------------------------------------------------

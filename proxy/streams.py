@@ -335,6 +335,10 @@ class Stream:
         self._turns = (self._turns + 1) % TURNS
         return not self._turns
 
+    def error(self) -> int:
+        """What the kernel has noted of a broken connection (`errno`), once; 0: nothing (socket(7), SO_ERROR)."""
+        return 0 if self._closed else self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
     def unread(self, data: bytes) -> None:
         """Put back what was read too much; the next `recv` returns it first."""
         self._ahead = data + self._ahead if self._ahead else data

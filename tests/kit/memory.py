@@ -7,6 +7,7 @@ which they were woken, so one sequence of steps has one outcome.
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Callable, Iterable
 
@@ -72,6 +73,10 @@ class MemorySocket:
         if (level, option) == (socket.SOL_SOCKET, socket.SO_LINGER):
             self._reset_on_close = True
 
+    def getsockopt(self, level: int, option: int) -> int:
+        assert (level, option) == (socket.SOL_SOCKET, socket.SO_ERROR)
+        return errno.EPIPE if self._incoming.broken else 0
+
     def can_read(self) -> bool:
         wire = self._incoming
         return bool(wire.data) or wire.ended or wire.broken
@@ -90,7 +95,7 @@ class MemorySocket:
             return taken
         if wire.broken:
             self._loop.moved()
-            raise ConnectionResetError("reset by the peer")
+            raise ConnectionResetError(errno.ECONNRESET, "reset by the peer")
         if wire.ended:
             self._loop.moved()
             return b""

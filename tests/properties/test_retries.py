@@ -71,14 +71,17 @@ def test_only_a_safe_request_without_body_on_a_connection_used_before_without_a_
             app.send(said)
         front.settle()
         app.reset() if reset else app.close()
-        front.settle()
+        front.loop.pass_time(3)
         repeated = (
             reused
             and not said
             and method in (b"GET", b"HEAD", b"OPTIONS", b"TRACE")
             and coding is Coding.NONE
         )
-        assert len(front.apps) == 1 + repeated
+        # A lone connection that was reset is followed by one that asks whether somebody listens, and says nothing.
+        for silent in front.apps[1 + repeated :]:
+            assert reset
+            assert asked(silent) == b""
         if repeated:
             again = front.apps[1]
             assert b"/r/2" in asked(again)
@@ -94,6 +97,65 @@ def test_only_a_safe_request_without_body_on_a_connection_used_before_without_a_
         front.settle()
         front.close_idle()
         front.check_at_rest()
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+@pytest.mark.parametrize("dead", [True, False])
+def test_a_connection_that_a_process_took_with_it_unread_counts_as_refused(method: bytes, dead: bool) -> None:
+    """The kernel makes connections for a process that is about to die; what is on them nobody has seen."""
+    with memory_front() as front:
+        front.publish(1)
+        visitor = front.visit()
+        visitor.send(Ask(1, method=method).wire)
+        front.settle()
+        front.app_refuses = dead
+        front.apps[0].reset()
+        front.loop.pass_time(3)
+        waits = dead and method == b"GET"
+        assert (Need("shop") in front.told) is waits
+        if not waits:
+            assert visitor.recv_all().startswith(b"HTTP/1.1 502 ")
+            return
+        front.app_refuses = False
+        front.publish(2)
+        front.settle()
+        assert b"/r/1" in front.apps[1].recv_all()
+        front.apps[1].send(OK)
+        front.settle()
+        assert visitor.recv_all() == OK
+
+
+def test_a_process_that_is_just_ending_is_not_taken_for_one_that_lives() -> None:
+    with memory_front() as front:
+        front.publish(1)
+        visitor = front.visit()
+        visitor.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        front.settle()
+        front.apps[0].reset()
+        front.settle()
+        front.app_refuses = True
+        front.apps[1].reset()
+        front.settle()
+        assert Need("shop") in front.told
+        front.app_refuses = False
+        front.publish(2)
+        front.settle()
+        front.apps[2].send(OK)
+        front.settle()
+        assert visitor.recv_all() == OK
+
+
+def test_a_request_that_was_read_is_not_sent_to_the_next_generation() -> None:
+    with memory_front() as front:
+        front.publish(1)
+        visitor = front.visit()
+        visitor.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        front.settle()
+        front.apps[0].recv_all()
+        front.app_refuses = True
+        front.apps[0].close()
+        front.settle()
+        assert visitor.recv_all().startswith(b"HTTP/1.1 502 ")
 
 
 def test_a_repeated_request_is_repeated_once() -> None:
