@@ -429,6 +429,9 @@ class NewSettings:
 
     text: str = field(repr=False)  # holds the apps' secrets
     outdated: tuple[tuple[str, int], ...]  # app, the newest generation that was started with older settings
+    changed: tuple[
+        str, ...
+    ] = ()  # apps whose settings are others, or whose `environment_file` holds something else
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,8 +128,8 @@ class Keeper:
                 self._orders.reopened(found)
             case messages.FrontRecycled(problem=problem):
                 self._orders.front_recycled(problem)
-            case messages.NewSettings(text=text, outdated=outdated):
-                self._change(from_json(text), outdated)
+            case messages.NewSettings(text=text):
+                self._change(from_json(text), message)
             case messages.Outdated(outdated=outdated):
                 self._renew(outdated)
                 self._orders.renewing(self._recycling(outdated), more=True)
@@ -198,8 +198,7 @@ class Keeper:
     # ---------------------------------------------------------------------------------------------------
     # Another configuration
 
-    def _change(self, settings: Settings, outdated: tuple[tuple[str, int], ...]) -> None:
-        """`outdated`: newest generations with older settings, as the plugin counts them."""
+    def _change(self, settings: Settings, told: messages.NewSettings) -> None:
         drain_limit = settings.front.drain_limit
         self._logs.change(settings.front.access_log)
         self._certificates.change(settings.front.tls)
@@ -207,15 +206,15 @@ class Keeper:
             known = self.apps.get(app.name)
             if known is None:
                 self._add(app, drain_limit)
-            elif known.settings == app:
+            elif known.settings == app and app.name not in told.changed:
                 known.change_drain_limit(drain_limit)
             else:
                 known.change(app, drain_limit)
                 self.offline.look(app.name)
         self._watch_folders()
         self._share_queues()
-        self._renew(outdated)
-        self._orders.renewing(self._recycling(outdated))
+        self._renew(told.outdated)
+        self._orders.renewing(self._recycling(told.outdated))
         self._log.info("keeper.new-settings", apps=len(settings.apps))
 
     def _add(self, settings: AppSettings, drain_limit: float) -> None:

@@ -211,7 +211,7 @@ class Reload:
             if app.name in changes.recycled and app.name not in self._moved:
                 context.memory.outdate(app.name)
         outdated = tuple(sorted(context.memory.outdated.items()))
-        self._hands.send(messages.NewSettings(to_json(context.all_settings), outdated))
+        self._hands.send(messages.NewSettings(to_json(context.all_settings), outdated, changes.changed))
 
     def _prepare(self, settings: Settings, changes: Changes) -> None:
         """What may fail, while nothing is changed yet. Raises OSError, ValueError."""

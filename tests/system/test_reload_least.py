@@ -119,7 +119,7 @@ def test_the_output_goes_to_another_file_from_now_on(folder: Path) -> None:
 def test_another_content_of_the_environment_file_recycles_the_app(folder: Path) -> None:
     file = folder / "shop.env"
     file.write_text("COLOUR=red\n")
-    config = front() + app(command=LIFE, environment_file="shop.env")
+    config = front() + app(command=LIFE, environment_file="shop.env", rapid_fails_per_minute=0)
     with PorticoRun(folder, config) as run:
         shop = pid_of(run, "/")
         os.utime(file, (0, 0))
@@ -129,6 +129,15 @@ def test_another_content_of_the_environment_file_recycles_the_app(folder: Path) 
         assert "changed shop" in reload(run, config)
         wait_for_end(shop)
         assert procfs.environ(pid_of(run, "/"))["COLOUR"] == "blue"
+        procfs.kill(pid_of(run, "/"))
+        wait_until(lambda: run.get("/").status == 502, "too many failures")
+        assert "nothing has changed" in reload(run, config)
+        assert run.get("/").status == 502
+        file.write_text("COLOUR=green\n")
+        reload(run, config)
+        assert (
+            procfs.environ(pid_of(run, "/"))["COLOUR"] == "green"
+        )  # a fresh breaker, as after any other change
         file.write_text("no pair\n")
         refused = run.app("reload")
         assert refused.status == 1
