@@ -16,19 +16,24 @@ from tests.kit import environments
 # A shell's `&` and nohup leave SIGINT ignored, and what the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-settings.register_profile("fast", deadline=None, derandomize=True, max_examples=100)
+settings.register_profile("fast", deadline=None, derandomize=True, max_examples=100, stateful_step_count=40)
+# Other examples in every run; slow properties take a part of them (tests/kit/examples.py).
 settings.register_profile(
     "deep",
     deadline=None,
-    max_examples=20_000,
+    max_examples=int(os.environ.get("DEEP_EXAMPLES", "10000")),
     suppress_health_check=[HealthCheck.too_slow],
     stateful_step_count=100,
+    print_blob=True,
 )
+#: Seconds for one property: it hangs after that, by profile. pytest's own limit is for all the others.
+PATIENCE = {"deep": 1800}
 # Whether a seeded fault is found is all that counts: no time for a small example.
 settings.register_profile(
     "mutants", settings.get_profile("fast"), max_examples=60, phases=[Phase.explicit, Phase.generate]
 )
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "fast")
+settings.load_profile(PROFILE)
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +50,7 @@ LONGEST = ("test_transports.py", "test_servers.py", "test_corpus_wire.py", "test
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in LONGEST)
+    if PROFILE in PATIENCE:
+        for item in items:
+            if item.get_closest_marker("hypothesis"):
+                item.add_marker(pytest.mark.timeout(PATIENCE[PROFILE]))

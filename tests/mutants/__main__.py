@@ -1,29 +1,77 @@
 """`python -m tests.mutants [WORD…]`: puts each seeded fault into a copy of the tree and demands that its tests find it.
 
 Words choose the faults whose file or reason has one of them. Exit status 0: every fault was found; 1: one was not, or
-no longer fits the sources, or the tests fail without any fault.
+no longer fits the sources, or a test file fails without any fault.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 
 from tests.mutants.faults import FAULTS, Fault
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("proxy", "supervisor_conf", "backend_shim", "tests", "pyproject.toml")
-AT_ONCE = 2
-#: A fault that makes its tests hang is found.
-PATIENCE = 180
+AT_ONCE = int(os.environ.get("MUTANTS_AT_ONCE", os.cpu_count() or 1))
+#: Seconds for a run of tests without any fault.
+PATIENCE = 1200
+#: A fault that makes its tests hang is found, and hanging is this many times as long as without a fault.
+HANGS_AT = 10
+#: But never less than this, in seconds: another program may want the machine for a while.
+LEAST_PATIENCE = 60
+#: pytest's own summary of what failed (`-ra`).
+FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
+
+
+class Hung(Exception):
+    """The tests took longer than they were given."""
+
+
+class Copies:
+    """Copies of the tree, one for each fault that is tried beside others. Bytecode is kept from fault to fault."""
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self._free: SimpleQueue[Path] = SimpleQueue()
+        for nth in range(number):
+            copy_of_the_tree(folder / str(nth))
+            self._free.put(folder / str(nth))
+
+    @contextmanager
+    def sound(self) -> Iterator[Path]:
+        """A copy that nobody else uses meanwhile."""
+        copy = self._free.get()
+        try:
+            yield copy
+        finally:
+            self._free.put(copy)
+
+    @contextmanager
+    def with_fault(self, fault: Fault) -> Iterator[Path]:
+        with self.sound() as copy:
+            file = copy / fault.file
+            text = file.read_text(encoding="utf-8")
+            forget_bytecode(file)
+            file.write_text(text.replace(fault.old, fault.new), encoding="utf-8")
+            try:
+                yield copy
+            finally:
+                forget_bytecode(file)
+                file.write_text(text, encoding="utf-8")
 
 
 def copy_of_the_tree(folder: Path) -> None:
+    folder.mkdir()
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
@@ -32,34 +80,58 @@ def copy_of_the_tree(folder: Path) -> None:
             shutil.copy(source, folder / name)
 
 
-def all_pass(folder: Path, tests: tuple[str, ...], *, loud: bool) -> bool:
-    """Whether all of `tests` pass in this copy. `loud`: show why not."""
+def forget_bytecode(file: Path) -> None:
+    """Python knows it by the seconds of the file's time and its length, which two versions may share."""
+    for bytecode in (file.parent / "__pycache__").glob(f"{file.stem}.*"):
+        bytecode.unlink()
+
+
+def what_fails(folder: Path, tests: tuple[str, ...], patience: float) -> tuple[str, str]:
+    """The first of `tests` that fails in this copy, or "" when all pass, and what pytest printed.
+
+    Hung: after `patience` seconds they were not done.
+    """
     environment = {**os.environ, "HYPOTHESIS_PROFILE": "mutants", "PYTHONPATH": str(folder)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # half of a run's time is reading sources
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     try:
         done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, timeout=PATIENCE, check=False
+            command, cwd=folder, env=environment, capture_output=True, timeout=patience, check=False
         )
-    except subprocess.TimeoutExpired:
-        return False
-    if done.returncode not in (0, 1, 2):  # 2: not even imported, and that is found too
-        raise RuntimeError(done.stdout.decode()[-2000:] + done.stderr.decode()[-2000:])
-    if done.returncode and loud:
-        print(done.stdout.decode()[-4000:])
-    return done.returncode == 0
+    except subprocess.TimeoutExpired as error:
+        raise Hung from error
+    said = done.stdout.decode() + done.stderr.decode()
+    if done.returncode not in (0, 1, 2):
+        raise RuntimeError(said[-4000:])
+    failed = FAILED.search(said)
+    return (failed[1] if failed else "a test") if done.returncode else "", said
 
 
-def verdict(fault: Fault) -> str:
-    """Empty when the fault was found, else what is wrong."""
-    with tempfile.TemporaryDirectory(prefix="mutant-") as name:
-        folder = Path(name)
-        copy_of_the_tree(folder)
-        file = folder / fault.file
-        text = file.read_text(encoding="utf-8")
-        if text.count(fault.old) != 1:
-            return f"its line stands {text.count(fault.old)} times in the file"
-        file.write_text(text.replace(fault.old, fault.new), encoding="utf-8")
-        return "NOT FOUND" if all_pass(folder, fault.tests, loud=False) else ""
+def without_faults(copies: Copies, test: str) -> float | str:
+    """How many seconds this file takes in a sound tree, or what it says when it fails."""
+    with copies.sound() as folder:
+        began = time.monotonic()
+        try:
+            failed, said = what_fails(folder, (test,), PATIENCE)
+        except Hung:
+            return f"{test} takes longer than {PATIENCE} s"
+        return said[-4000:] if failed else time.monotonic() - began
+
+
+def verdict(copies: Copies, fault: Fault, seconds: Mapping[str, float]) -> tuple[bool, str]:
+    """Whether the fault was found, and by which test; or what is wrong. `seconds`: of each file without a fault."""
+    if (times := (ROOT / fault.file).read_text(encoding="utf-8").count(fault.old)) != 1:
+        return False, f"its line stands {times} times in the file"
+    quickest_first = tuple(sorted(fault.tests, key=seconds.__getitem__))
+    patience = max(LEAST_PATIENCE, HANGS_AT * sum(seconds[test] for test in fault.tests))
+    with copies.with_fault(fault) as folder:
+        try:
+            failed, said = what_fails(folder, quickest_first, patience)
+        except Hung:
+            return True, "the tests hang"
+    if "ERROR collecting" in said:
+        return False, "its file cannot be imported, which proves nothing"
+    return bool(failed), failed.rpartition("/")[2] or "NOT FOUND"
 
 
 def main(words: list[str]) -> int:
@@ -67,18 +139,27 @@ def main(words: list[str]) -> int:
     if not faults:
         print(f"No fault has {' or '.join(words)} in its file or reason.")
         return 1
-    wanted = tuple(dict.fromkeys(test for fault in faults for test in fault.tests))
-    with tempfile.TemporaryDirectory(prefix="mutant-none-") as name:
-        copy_of_the_tree(Path(name))
-        if not all_pass(Path(name), wanted, loud=True):
-            print("The tests fail without any fault.")
+    began = time.monotonic()
+    tests = list(dict.fromkeys(test for fault in faults for test in fault.tests))
+    with (
+        tempfile.TemporaryDirectory(prefix="mutants-") as name,
+        ThreadPoolExecutor(AT_ONCE) as pool,
+    ):
+        copies = Copies(Path(name), AT_ONCE)
+        sound = dict(zip(tests, pool.map(lambda test: without_faults(copies, test), tests), strict=True))
+        seconds = {test: taken for test, taken in sound.items() if isinstance(taken, float)}
+        if len(seconds) < len(tests):
+            print(*(said for said in sound.values() if isinstance(said, str)), sep="\n")
+            print("These tests fail without any fault.")
             return 1
-    with ThreadPoolExecutor(AT_ONCE) as pool:
         missed = 0
-        for fault, problem in zip(faults, pool.map(verdict, faults), strict=True):
-            print(f"{problem or 'found':9}  {fault.file}: {fault.why}", flush=True)
-            missed += bool(problem)
-    print(f"{len(faults) - missed} of {len(faults)} faults found")
+        for fault, (found, how) in zip(
+            faults, pool.map(lambda fault: verdict(copies, fault, seconds), faults), strict=True
+        ):
+            print(f"{'found' if found else 'MISSED':7} {fault.file}: {fault.why} ({how})", flush=True)
+            missed += not found
+    took = time.monotonic() - began
+    print(f"{len(faults) - missed} of {len(faults)} faults found, in {took:.0f} s")
     return 1 if missed else 0
 
 

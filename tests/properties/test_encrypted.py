@@ -3,9 +3,10 @@ what was cut off never looks whole."""
 
 from __future__ import annotations
 
-from hypothesis import event, given
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from tests.kit.examples import one_in
 from tests.kit.memory_front import MemoryFront, memory_front
 from tests.properties.messages import END_OF_HEAD, Answer, Ask, Coding
 from tests.properties.test_chunked import cut
@@ -14,6 +15,7 @@ from tests.properties.test_forwarding_in_any_order import sane_answer
 from tests.properties.test_tunnels import SWITCH, UPGRADE, Side, acts, take
 
 
+@settings(max_examples=one_in(4))
 @given(
     st.lists(sane_requests, min_size=1, max_size=4),
     st.lists(whole_answers, min_size=4, max_size=4),
@@ -69,6 +71,7 @@ def test_an_answer_that_was_cut_off_never_looks_whole(size: int, sent: int, codi
         front.check_at_rest()
 
 
+@settings(max_examples=one_in(4))
 @given(st.lists(acts, max_size=20), st.sampled_from([0, 10, 90_000]), st.sampled_from([0, 10, 90_000]))
 def test_a_tunnel_over_tls_is_the_identity_both_ways_with_half_close(
     steps: list[tuple[str, str, int]], early: int, greeting: int
@@ -112,6 +115,7 @@ def _state(here: Side, there: Side) -> list[int]:
     return [len(part) for side in (here, there) for part in (side.heard, side.outbox)]
 
 
+@settings(max_examples=one_in(4))
 @given(st.binary(max_size=100))
 def test_a_tunnel_whose_visitor_is_cut_off_does_not_end_cleanly_at_the_app(last: bytes) -> None:
     """A FIN that anybody on the way can forge is not the visitor's end."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import h11
-from hypothesis import event, example, given
+from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
+from tests.kit.examples import one_in
 from tests.kit.memory import MemorySocket
 from tests.kit.memory_front import TOKEN, MemoryFront, memory_front
 from tests.properties.heads import heads, loaded_fields, ordinary_fields
@@ -78,6 +79,7 @@ whole_answers = answers.map(sane_answer).filter(lambda answer: not answer.cut an
 sane_requests = requests.map(sane)
 
 
+@settings(max_examples=one_in(4))
 @given(
     st.lists(sane_requests, min_size=1, max_size=5),
     st.lists(whole_answers, min_size=5, max_size=5),

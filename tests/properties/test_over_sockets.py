@@ -17,7 +17,7 @@ from tests.kit.raw_app import AppSide, raw_app
 from tests.kit.worker_process import WorkerProcess, worker_process
 from tests.properties.messages import END_OF_HEAD, Coding, chunks, fill
 
-FEW = 12
+FEW = max(12, settings.default.max_examples // 50)
 sizes = st.sampled_from([0, 1, 1000, 65_536, 65_537, 1_000_000])
 codings = st.sampled_from([Coding.LENGTH, Coding.CHUNKED])
 #: Sizes of the pieces in which both ends send; the front sees any cut of them.

@@ -13,12 +13,13 @@ from types import SimpleNamespace
 
 import gevent
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.streams import READ_AHEAD_LIMIT, Deadlines, TimedOut
 from proxy.tls import forgive_names
 from proxy.tls_stream import GOODBYE, NotTls, TlsStream, Truncated
+from tests.kit.examples import one_in
 from tests.kit.memory import MemoryLoop, OnMemory
 from tests.kit.memory_tls import TlsMemorySocket, client_context, server_side
 
@@ -303,6 +304,7 @@ def test_a_send_that_timed_out_may_be_taken_up_where_it_was() -> None:
     assert got == data
 
 
+@settings(max_examples=one_in(4))
 @given(st.lists(st.binary(max_size=40_000), max_size=6), st.data())
 def test_any_bytes_arrive_whole_however_the_wire_cuts_them(pieces: list[bytes], data: st.DataObject) -> None:
     end = End()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.headers import may_be_changed
@@ -14,6 +14,7 @@ from proxy.modules.headers import Headers
 from proxy.peer import read_request, read_response
 from proxy.pipeline import BadModule
 from proxy.strict import Limits
+from tests.kit.examples import one_in
 from tests.kit.shipped import module_of
 from tests.properties.heads import Fields, loaded_names, tokens, words
 from tests.proxy.test_pipeline import ask, front_with, status
@@ -101,6 +102,7 @@ def headers_of(request: dict[str, Any], response: dict[str, Any]) -> Headers | N
         return None
 
 
+@settings(max_examples=one_in(4))
 @given(rules, rules, st.booleans())
 def test_no_rule_makes_a_head_invalid(
     request_rules: dict[str, Any], response_rules: dict[str, Any], quick_lane: bool

@@ -7,11 +7,12 @@ import struct
 from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supervisor_conf.control import messages
 from supervisor_conf.control.codec import FRAME_LIMIT, Decoder, ProtocolError, encode
+from tests.kit.examples import one_in
 
 MESSAGES = [
     shape
@@ -47,6 +48,7 @@ def instances(shape: type[Any]) -> st.SearchStrategy[Any]:
 any_message = st.sampled_from(MESSAGES).flatmap(instances)
 
 
+@settings(max_examples=one_in(4))
 @given(st.lists(any_message, max_size=4), st.data())
 def test_any_messages_in_any_pieces(sent: list[Any], data: st.DataObject) -> None:
     stream = b"".join(map(encode, sent))

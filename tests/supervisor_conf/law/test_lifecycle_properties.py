@@ -27,6 +27,7 @@ from supervisor_conf.law.lifecycle import Lifecycle
 from supervisor_conf.law.past import read_past
 from supervisor_conf.law.rows import Cause, Rules
 from supervisor_conf.slots import place_of, slots_of
+from tests.kit.examples import one_in
 
 
 class LifecycleMachine(RuleBasedStateMachine):
@@ -385,10 +386,6 @@ class LifecycleMachine(RuleBasedStateMachine):
 
 
 LifecycleMachine.TestCase.settings = settings(
-    # Of the profile «deep» a tenth: each example is a life of forty events and more.
-    max_examples=max(150, settings.default.max_examples // 10),
-    stateful_step_count=40,
-    deadline=None,
-    derandomize=True,
+    max_examples=max(150, one_in(2)),  # each is a life of forty events and more
 )
 TestLifecycleProperties = LifecycleMachine.TestCase
