@@ -48,6 +48,7 @@ def ordinary_commands() -> Iterator[Path]:
 LONGEST = ("test_transports.py", "test_servers.py", "test_corpus_wire.py", "test_clients.py")
 
 
+@pytest.hookimpl(trylast=True)  # hypothesis has marked its tests then
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in LONGEST)
     if PROFILE in PATIENCE:

@@ -343,9 +343,9 @@ class Lifecycle:
         was = row.state
         self._move(row, Cause.EXITED, now)
         self._out.append(commands.Sweep(row.generation))
-        if event.administrative and was in (State.STARTING, State.READY):
-            self._hold(Hold.STOPPED, now)
-        elif row.failure is None and was in (State.STARTING, State.READY):
+        # An administrator's stop is no failure. What it holds was told before, by Held: where it was not, somebody has
+        # started the app again since, while there was no keeper.
+        if row.failure is None and not event.administrative and was in (State.STARTING, State.READY):
             row.failure = (
                 journey.crashed(event.status)
                 if row.was_ready
@@ -491,6 +491,7 @@ class Lifecycle:
             and row.journey.attempt < START_ATTEMPTS
             and self._may_start
             and not self._is_surplus(row)
+            and (self.rules.overlap or self._is_empty(row.place))
             and bool(self._askers or self.rules.eager or self.recycling or self.state is State.READY)
         )
         self._out.append(commands.Record(told, crash=False, again=again))

@@ -19,8 +19,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 
-from tests.mutants.faults import FAULTS, Fault
+from tests.mutants.fault import Fault
+from tests.mutants.faults import FAULTS as FORWARDING_FAULTS
+from tests.mutants.front import FRONT_FAULTS
+from tests.mutants.processes import PROCESS_FAULTS
 
+FAULTS = (*FORWARDING_FAULTS, *FRONT_FAULTS, *PROCESS_FAULTS)
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("proxy", "supervisor_conf", "backend_shim", "tests", "pyproject.toml")
 AT_ONCE = int(os.environ.get("MUTANTS_AT_ONCE", os.cpu_count() or 1))
@@ -31,7 +35,7 @@ HANGS_AT = 10
 #: But never less than this, in seconds: another program may want the machine for a while.
 LEAST_PATIENCE = 60
 #: pytest's own summary of what failed (`-ra`).
-FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
+FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
 
 
 class Hung(Exception):

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from tests.mutants.fault import Fault
 
 STRICT = ("tests/proxy/test_strict.py", "tests/proxy/test_corpus.py", "tests/properties/test_heads.py")
 FIELDS = ("tests/proxy/test_headers.py", "tests/proxy/test_corpus.py", "tests/properties/test_crossing.py")
@@ -47,18 +47,6 @@ RENEWAL = (
     "tests/supervisor_conf/test_certificates.py",
     "tests/supervisor_conf/keeper/test_certificates.py",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """`old` stands once in `file`; with `new` in its place `why` happens, and one of `tests` must fail."""
-
-    file: str
-    old: str
-    new: str
-    why: str
-    tests: tuple[str, ...]
-
 
 FAULTS = (
     # strict.py
@@ -361,7 +349,7 @@ FAULTS = (
     # TLS
     Fault("proxy/tls_stream.py", '            raise Truncated("the peer has ended without close_notify")', '            return b""',
           "whoever is on the way ends a tunnel cleanly", TLS),
-    Fault("proxy/tls_stream.py", "            while waiting.pending or pending():\n                piece = read(READ_SIZE)", "            if waiting.pending or pending():\n                piece = read(READ_SIZE)",
+    Fault("proxy/tls_stream.py", "            while waiting.pending or pending():\n                piece = read(READ_SIZE)", "            for _ in range(1 if waiting.pending or pending() else 0):\n                piece = read(READ_SIZE)",
           "a record that no watcher tells of is left in OpenSSL", TLS),
     Fault("proxy/tls_stream.py", "        if problem is None and self._ahead and self.when_readable is not None:", "        if False:",
           "a request that came with the handshake waits for the next one", TLS),

@@ -15,6 +15,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.kit import procfs
 from tests.kit.configs import app, front
 from tests.kit.load import Load
@@ -85,6 +87,7 @@ class Chaos:
                 pass  # it went by itself
 
 
+@pytest.mark.timeout(SECONDS + 150)
 def test_chaos(folder: Path) -> None:
     print(f"CHAOS_SEED={SEED}")
     config = front() + app(command="python one_piece.py", rapid_fails_per_minute=100, shutdown_time_limit=2)

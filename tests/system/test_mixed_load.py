@@ -161,6 +161,7 @@ def mixed_load(run: PorticoRun, seconds: float) -> tuple[Counter[str], str]:
     return visits, report
 
 
+@pytest.mark.timeout(SECONDS + 150)
 def test_mixed_load_fails_nobody_and_leaves_nothing(run: PorticoRun) -> None:
     workers, processes = run.workers(), len(run.survivors())
     descriptors = {pid: procfs.descriptors(pid) for pid in workers.values()}

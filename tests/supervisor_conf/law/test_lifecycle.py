@@ -200,3 +200,14 @@ def test_the_picture_in_the_documentation_is_this_table() -> None:
     page = (Path(__file__).parents[3] / "docs" / "lifecycle.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([A-Z]+) \| ([a-z ]+) \| ([A-Z]+) \|$", page, re.MULTILINE)
     assert rows == [(str(was), str(cause), str(now)) for (was, cause), now in TRANSITIONS.items()]
+
+
+def test_an_administrators_stop_is_no_failure() -> None:
+    """Held comes before it. Without it, who was started again since, while there was no keeper, goes on."""
+    for story in (Story(rapid_fails_per_minute=0), Story(rapid_fails_per_minute=0).ready()):
+        story.tell(events.Wanted(7))
+        if not story.generation:
+            story.spawned()
+        out = story.tell(events.Exited(story.generation, 15, "bye", True))
+        assert not [one for one in out if isinstance(one, commands.Record)]
+        assert story.law.holds == set()

@@ -126,9 +126,6 @@ class LifecycleMachine(RuleBasedStateMachine):
     def exit(self, generation: int, status: int, administrative: bool = False) -> None:
         del self.alive[generation]
         self.ours.discard(generation)
-        row = self.law.row(generation)
-        if administrative and row is not None and row.state in (State.STARTING, State.READY):
-            self.held.add(Hold.STOPPED)
         self.tell(events.Exited(generation, status, "last words", administrative))
 
     # ---- workers and operators

@@ -123,3 +123,14 @@ def test_when_the_next_does_not_come_whoever_waits_is_told() -> None:
     (ended,) = play.all(commands.RecycleEnded)
     assert isinstance(ended, commands.RecycleEnded)
     assert ended.why == "start-failed"
+
+
+def test_where_two_must_not_run_side_by_side_any_more_a_failed_start_is_not_tried_again_beside_another() -> (
+    None
+):
+    play = Play()
+    play.tell(events.Wanted(1))  # supervisord is asked for slot 0,
+    play.tell(events.Spawned(1, 9, 4009, "127.0.0.1:9", False))  # and somebody starts the other slot by hand
+    change(play, overlap=False)
+    play.tell(events.Exited(9, 3 << 8))
+    assert play.asked == [0]
