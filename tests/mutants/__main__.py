@@ -20,11 +20,8 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from tests.mutants.fault import Fault
-from tests.mutants.faults import FAULTS as FORWARDING_FAULTS
-from tests.mutants.front import FRONT_FAULTS
-from tests.mutants.processes import PROCESS_FAULTS
+from tests.mutants.faults import FAULTS
 
-FAULTS = (*FORWARDING_FAULTS, *FRONT_FAULTS, *PROCESS_FAULTS)
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("proxy", "supervisor_conf", "backend_shim", "tests", "pyproject.toml")
 AT_ONCE = int(os.environ.get("MUTANTS_AT_ONCE", os.cpu_count() or 1))
