@@ -103,7 +103,7 @@ FAULTS = (
     Fault("proxy/head.py", "crossing = partial(crossing_of_request, trusted=trusted)", "crossing = partial(crossing_of_request, trusted=True)",
           "an untrusted peer's X-Forwarded-Prefix crosses in the quick lane", TRUST),
     # launch.py, folders.py
-    Fault("supervisor_conf/launch.py", "        return _open_as(account, path)", "        return os.open(path, os.O_RDONLY)",
+    Fault("supervisor_conf/launch.py", "        with accounts.ActingAs(entry):\n", "        if True:\n",
           "an app lays a link to another one's secrets and is given them", LAUNCH),
     Fault("supervisor_conf/folders.py", "                if _is_a_strangers(found):", "                if False:",
           "root goes through a user's link", LAUNCH),
