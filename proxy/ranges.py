@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _RANGES = re.compile(
-    r"bytes=[ \t,]*((?:\d{1,18}-\d{0,18}|-\d{1,18})(?:[ \t]*,[ \t]*(?:\d{1,18}-\d{0,18}|-\d{1,18})?)*)"
+    r"(?i:bytes)=[ \t,]*((?:\d{1,40}-\d{0,40}|-\d{1,40})(?:[ \t]*,[ \t]*(?:\d{1,40}-\d{0,40}|-\d{1,40})?)*)"
 )
 _RANGE = re.compile(r"(\d*)-(\d*)")
 

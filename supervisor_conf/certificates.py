@@ -218,13 +218,21 @@ def _load_client_ca(tls: TlsSettings) -> str:
 
 def _read(path: Path, place: tuple[str, ...]) -> bytes:
     try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
+        with open(path, "rb", opener=_without_waiting) as file:
+            regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            content = file.read(LARGEST_FILE + 1) if regular else b""
     except OSError as problem:
         raise Unusable(place, display(str(path)), f"a file that can be read: {problem.strerror}") from problem
+    if not regular:
+        raise Unusable(place, display(str(path)), "a regular file")
     if len(content) > LARGEST_FILE:
         raise Unusable(place, display(str(path)), f"a file of at most {LARGEST_FILE} bytes")
     return content
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """The keeper, who looks at files that are renewed, waits for nobody who might write into a FIFO."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 # ------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,10 @@ from supervisor_conf.webconfig_xml import Element, Place
 
 _ANONYMOUS: Final = "anonymousAuthentication"
 _RULES: Final = ("accessType", "users", "roles", "verbs")
+_CURE_OF_ADDRESSES: Final = (
+    "a portico.toml with an app of its own for this path, since a web.config describes one app: "
+    "here everybody would come in"
+)
 _CURE: Final = (
     "a portico.toml with a module that asks who it is, since a web.config has no place for its keys: "
     "here everybody would come in"
@@ -21,9 +25,13 @@ _CURE: Final = (
 
 
 def read_access(sections: Sections, notes: Notes) -> None:
-    _read_authentication(sections, notes)
-    _read_authorization(sections, notes)
-    _read_channel(sections, notes)
+    """`ipSecurity` of the app itself is a module's (`webconfig_filtering.py`)."""
+    for one in (sections, *sections.elsewhere):
+        _read_authentication(one, notes)
+        _read_authorization(one, notes)
+        _read_channel(one, notes)
+    for one in sections.elsewhere:
+        _read_addresses(one, notes)
 
 
 def _read_authentication(sections: Sections, notes: Notes) -> None:
@@ -69,3 +77,15 @@ def _read_channel(sections: Sections, notes: Notes) -> None:
         notes.refuse(Place(flags.place.path, flags.place.line), shown(flags.value), _CURE)
     elif named - {"none", ""}:
         notes.attribute_without_counterpart(flags)
+
+
+def _read_addresses(sections: Sections, notes: Notes) -> None:
+    """Of a location that is not the app's: a module's lists are for all of the app."""
+    owners = sections.of("ipSecurity")
+    for owner in owners:
+        unlisted = owner.attributes.get("allowUnlisted")
+        if unlisted is not None and not flag(unlisted, True, notes):
+            notes.refuse(unlisted.place, shown(unlisted.value), _CURE_OF_ADDRESSES)
+    for child in children(owners, "add"):
+        if not flag(child.attributes.get("allowed"), False, notes):
+            notes.refuse(child.place, f"the address {shown(child.get('ipAddress'))}", _CURE_OF_ADDRESSES)

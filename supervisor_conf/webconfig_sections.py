@@ -108,9 +108,11 @@ class Notes:
 
 @dataclass(frozen=True, slots=True)
 class Sections:
-    """The elements of each section, those that count more later."""
+    """The elements of each section, those that count more later. `elsewhere`: what `<security>` says in locations other
+    than the app's own, whose rules for who may come in must not be passed over."""
 
     found: dict[str, list[Element]] = field(default_factory=dict)
+    elsewhere: list[Sections] = field(default_factory=list)
 
     def of(self, name: str) -> list[Element]:
         return self.found.get(name, [])
@@ -125,7 +127,7 @@ def find(root: Element, notes: Notes) -> Sections:
     if namespace is not None and namespace.value != _OLD_NAMESPACE:
         notes.refuse(namespace.place, shown(namespace.value), "no namespace")
     notes.check_attributes(root, ("xmlns",))
-    for level in _levels(root, notes):
+    for level in _levels(root, sections, notes):
         here: dict[str, Element] = {}
         for group in _walk(level, {"system.webServer"}, notes, skip=("location",)):
             _sections_of(group, here, notes)
@@ -134,7 +136,7 @@ def find(root: Element, notes: Notes) -> Sections:
     return sections
 
 
-def _levels(root: Element, notes: Notes) -> Iterator[Element]:
+def _levels(root: Element, sections: Sections, notes: Notes) -> Iterator[Element]:
     yield root
     for location in root.named("location"):
         if (location.get("path") or "") in _THIS_APP:
@@ -143,6 +145,15 @@ def _levels(root: Element, notes: Notes) -> Iterator[Element]:
         else:
             path = shown(location.get("path"))
             notes.warn(location.place, f"the location {path}", _NOTHING_COMES_OF_IT)
+            sections.elsewhere.append(_security_of(location))
+
+
+def _security_of(location: Element) -> Sections:
+    sections = Sections()
+    for group in location.named("system.webServer"):
+        for part in (part for security in group.named(_SECURITY) for part in security.children):
+            sections.found.setdefault(part.name, []).append(part)
+    return sections
 
 
 def _sections_of(group: Element, here: dict[str, Element], notes: Notes) -> None:

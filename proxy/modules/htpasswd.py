@@ -60,6 +60,10 @@ def parse_groups(text: str, file: str) -> dict[str, tuple[str, ...]]:
     return {user: tuple(names) for user, names in found.items()}
 
 
+# A FIFO is opened at once, and then is no file that can be read: no worker waits for whoever might write into it.
+_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
 class WatchedFile(Generic[Parsed]):
     """`value` is the file as it is now, parsed. Raises BadFile, OSError when it cannot be read at the start."""
 
@@ -67,7 +71,7 @@ class WatchedFile(Generic[Parsed]):
         self._path = path
         self._parse = parse
         self._log = log
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._descriptor = os.open(path, _FLAGS)
         self._stamp = self._seen = self._look()
         self._refused: Stamp | None = None
         self._told = False
@@ -100,7 +104,7 @@ class WatchedFile(Generic[Parsed]):
         try:
             named, opened = os.stat(self._path), os.fstat(self._descriptor)
             if (named.st_dev, named.st_ino) != (opened.st_dev, opened.st_ino):
-                other = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+                other = os.open(self._path, _FLAGS)
                 os.dup2(other, self._descriptor, inheritable=False)
                 os.close(other)
         except PermissionError:

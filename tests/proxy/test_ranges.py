@@ -35,7 +35,8 @@ from proxy.ranges import MOST, Unsatisfiable, ranges_of
         ("bytes 0-1", None),
         ("items=0-1", None),
         ("bytes=0-1;5-6", None),
-        ("bytes=0-9999999999999999999", None),
+        ("bytes=0-9999999999999999999", [(0, 100)]),
+        ("Bytes=0-0", [(0, 1)]),  # RFC 9110 14.1: names of units are not case-sensitive
         ("bytes=" + ",".join(f"{2 * n}-{2 * n}" for n in range(MOST + 1)), None),
     ],
 )
@@ -43,7 +44,9 @@ def test_ranges(value: str, ranges: list[tuple[int, int]] | None) -> None:
     assert ranges_of(value, 100) == ranges
 
 
-@pytest.mark.parametrize("value", ["bytes=100-", "bytes=100-200", "bytes=-0", "bytes=200-300,400-"])
+@pytest.mark.parametrize(
+    "value", ["bytes=100-", "bytes=100-200", "bytes=-0", "bytes=200-300,400-", "bytes=9999999999999999999-"]
+)
 def test_unsatisfiable(value: str) -> None:
     with pytest.raises(Unsatisfiable):
         ranges_of(value, 100)

@@ -120,6 +120,11 @@ def _no_certificate(pair: Pair, _: Path) -> Pair:
     return Pair(pair.key, pair.key)
 
 
+def _fifo(pair: Pair, folder: Path) -> Pair:
+    os.mkfifo(folder / "fifo")
+    return Pair(pair.certificate, folder / "fifo")
+
+
 def _no_key(pair: Pair, _: Path) -> Pair:
     return Pair(pair.certificate, pair.certificate)
 
@@ -175,6 +180,7 @@ def _huge(pair: Pair, folder: Path) -> Pair:
     [
         (_missing, "certificate", "a file that can be read: No such file"),
         (_folder, "key", "a file that can be read: Is a directory"),
+        (_fifo, "key", "a regular file"),
         (_no_certificate, "certificate", "a certificate in PEM"),
         (_no_key, "certificate", "BEGIN PRIVATE KEY-----, beside the certificate or in a file of its own"),
         (_der, "certificate", "a certificate in PEM"),

@@ -721,6 +721,38 @@ def test_what_would_keep_somebody_out_is_never_passed_over(inside: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "inside",
+    [
+        '<authentication><anonymousAuthentication enabled="false" /></authentication>',
+        "<authorization>" + add(accessType="Deny", users="*") + "</authorization>",
+        '<access sslFlags="SslRequireCert" />',
+        '<ipSecurity allowUnlisted="false" />',
+        "<ipSecurity>" + add(ipAddress="10.0.0.1") + "</ipSecurity>",
+        "<ipSecurity>" + add(ipAddress="10.0.0.1", allowed="false") + "</ipSecurity>",
+    ],
+)
+def test_nor_where_only_a_part_of_the_app_is_closed(inside: str) -> None:
+    location = f'<location path="admin"><system.webServer><security>{inside}</security></system.webServer></location>'
+    content = with_security("").replace(b"</configuration>", location.encode() + b"</configuration>")
+    assert "here everybody would come in" in error_of(content)
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "<authorization>" + add(accessType="Allow", users="*") + "</authorization>",
+        "<ipSecurity>" + add(ipAddress="10.0.0.1", allowed="true") + "</ipSecurity>",
+        "<requestFiltering><filteringRules /></requestFiltering>",
+    ],
+)
+def test_a_part_of_the_app_that_is_open_is_named_only(inside: str) -> None:
+    location = f'<location path="public"><system.webServer><security>{inside}</security></system.webServer></location>'
+    content = with_security("").replace(b"</configuration>", location.encode() + b"</configuration>")
+    (told,) = warnings_of(content)
+    assert 'the location "public"' in told
+
+
+@pytest.mark.parametrize(
     ("inside", "named"),
     [
         ('<authentication><anonymousAuthentication enabled="true" /></authentication>', ()),
