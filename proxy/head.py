@@ -4,10 +4,11 @@ It accepts less than the strict reader and h11 do, and reads what it accepts as 
 same byte for byte. The property suite compares all three on generated, mutated and corpus heads. Whatever it
 declines goes the whole way (`peer.py`), which is complete by itself.
 
-Three things make it quick, each a memory of what has been judged. A *line*, remembered byte for byte: of a browser's
+Four things make it quick, each a memory of what has been judged. A *line*, remembered byte for byte: of a browser's
 twelve all but two or three are the same in every request of everybody who uses it. A *plan*, remembered for each
-sequence of field names, says which lines matter and which may not cross, so that no name is looked at twice. And a
-*response* head, since an app's answers within a second mostly begin alike, is not even taken apart. All are bounded.
+sequence of field names, says which lines matter and which may not cross, so that no name is looked at twice. A *shape*
+(`shapes.py`) is a whole request head but for what is ever new in it. And a *response* head, since an app's answers
+within a second mostly begin alike, is not even taken apart. All are bounded.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, TypeVar
 
 from proxy.headers import Crossing, Fields, crossing_of_request, crossing_of_response
 from proxy.peer import Framing, Request, Response
+from proxy.shapes import EVER_NEW as EVER_NEW_IN_REQUESTS
+from proxy.shapes import LENGTH, Memory, Shapes
 from proxy.strict import MAX_METHOD, PLAIN_PORT, RESPONSE_LIMITS, TARGET_CHAR, TCHAR, Limits
 
 #: Entries of one memory, and the longest response head, names of a plan, and line that are remembered: a few MiB a
@@ -27,22 +29,23 @@ MEMORY = 1024
 LONGEST_RESPONSE = 768
 LONGEST_NAMES = 1024
 LONGEST_LINE = 256
-#: Fields that are another one in most messages, so that remembering them would only drive out the others; and what is
-#: secret in a field is not kept longer than its message.
-EVER_NEW = frozenset(
-    spelling
-    for name in (b"Cookie", b"Referer", b"Authorization", b"Set-Cookie")
-    for spelling in (name, name.lower())
-)
+#: Lines that are not remembered: they would only drive out the others, and what is secret in one is not kept longer
+#: than its message.
+EVER_NEW = EVER_NEW_IN_REQUESTS | {b"set-cookie"}
 
 # A name, a colon, one blank, a value without blanks at its ends: the spelling that everybody uses, and the one in
 # which we write fields ourselves. No group is possessive: up to Python 3.11.4 one whose inside fails halfway keeps
 # what it has eaten (gh-106052), and a blank at the end of a value would pass.
 _LINE = re.compile(rb"([" + TCHAR + rb"]++): ([\x21-\x7e\x80-\xff][\t\x20-\x7e\x80-\xff]*+(?<![ \t]))")
-_REQUEST_LINE = re.compile(rb"([" + TCHAR + rb"]{1,%d}+) (/[" % MAX_METHOD + TARGET_CHAR + rb"]*+) HTTP/1\.1")
-_STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9]) ([\t\x20-\x7e]*+)")
+_REQUEST_LINE = re.compile(
+    rb"(?!(?i:CONNECT) )(["
+    + TCHAR
+    + rb"]{1,%d}+) (/[" % MAX_METHOD
+    + TARGET_CHAR
+    + rb"]*+) HTTP/1\.1(?=\r\n)"
+)
+_STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9]) ([\t\x20-\x7e]*+)(?=\r\n)")
 _HOST = re.compile(rb"[0-9A-Za-z._-]{1,255}+(?::" + PLAIN_PORT + rb")?")
-_LENGTH = re.compile(rb"[0-9]{1,18}+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,38 +70,6 @@ class NotPlain(Exception):
     """A head that the quick reader leaves to the judge."""
 
 
-Key = TypeVar("Key")
-Value = TypeVar("Value")
-
-
-class _Memory(Generic[Key, Value]):
-    """A dictionary in two halves. When the younger is full it becomes the older one, and what is in that and was not
-    asked for again is forgotten: what is used often stays, whatever else passes by, and no moment costs much."""
-
-    __slots__ = ("_older", "get", "younger")
-
-    def __init__(self) -> None:
-        self.younger: dict[Key, Value] = {}
-        self._older: dict[Key, Value] = {}
-        self.get = self.younger.get
-
-    def again(self, key: Key) -> Value | None:
-        """What `get` did not find may be among the older ones."""
-        value = self._older.get(key)
-        if value is not None:
-            self.put(key, value)
-        return value
-
-    def put(self, key: Key, value: Value) -> None:
-        if len(self.younger) >= MEMORY // 2:
-            self._older, self.younger = self.younger, {}
-            self.get = self.younger.get
-        self.younger[key] = value
-
-    def __len__(self) -> int:
-        return len(self.younger) + len(self._older)
-
-
 class QuickReader:
     """Reads plain heads for one worker; `trusted`: those of trusted proxies, of whose fields more cross."""
 
@@ -109,22 +80,28 @@ class QuickReader:
         self._max_target = limits.max_target
         self._requests = _Side(lines, crossing, limits.max_fields, requests=True)
         self._responses = _Side(lines, crossing_of_response, RESPONSE_LIMITS.max_fields, requests=False)
-        self._seen: _Memory[bytes, Response] = _Memory()
+        self._shapes = Shapes(trusted=trusted)
+        self._seen: Memory[bytes, Response] = Memory(MEMORY)
 
     def request(self, head: bytes) -> Request | None:
         """`head` with its final empty line, and nothing before or after it."""
-        lines = head.split(b"\r\n")
-        line = _REQUEST_LINE.fullmatch(lines[0])
+        line = _REQUEST_LINE.match(head)
         if line is None or len(head) > self._max_head:
             return None
         method, target = line.groups()
-        if len(target) > self._max_target or b"%00" in target or method.upper() == b"CONNECT":
+        if len(target) > self._max_target or b"%00" in target:
             return None
+        end = line.end()
+        return self._shapes.request(method, target, head[end:]) or self._by_lines(method, target, head, end)
+
+    def _by_lines(self, method: bytes, target: bytes, head: bytes, end: int) -> Request | None:
+        """A head of no known shape; it is learnt if its lines are known."""
+        learnt = self._lines.learnt
         try:
-            fields, framing, length, keep_alive, host, accept, crossing = self._requests.judge(head, lines)
+            fields, framing, length, keep_alive, host, accept, crossing = self._requests.judge(head, end)
         except NotPlain:
             return None
-        return Request(
+        request = Request(
             method,
             target,
             b"1.1",
@@ -139,6 +116,9 @@ class QuickReader:
             accept,
             crossing,
         )
+        if self._lines.learnt == learnt:
+            self._shapes.learn(head[end:], request, self._requests.crossing(fields))
+        return request
 
     def response(self, head: bytes, request: Request) -> Response | None:
         """`head` with its final empty line, of a final response. Equal heads are one Response, never to be changed."""
@@ -152,12 +132,11 @@ class QuickReader:
         return response
 
     def _response(self, head: bytes, *, has_no_body: bool = False) -> Response | None:
-        lines = head.split(b"\r\n")
-        line = _STATUS_LINE.fullmatch(lines[0])
+        line = _STATUS_LINE.match(head)
         if line is None or len(head) > RESPONSE_LIMITS.max_head:
             return None
         try:
-            fields, framing, length, keep_alive, _, _, crossing = self._responses.judge(head, lines)
+            fields, framing, length, keep_alive, _, _, crossing = self._responses.judge(head, line.end())
         except NotPlain:
             return None
         status = int(line[1])
@@ -172,8 +151,9 @@ class _Lines:
     """Field lines that have been judged, whoever sent them: what a line says does not depend on where it stands."""
 
     def __init__(self) -> None:
-        self.known: _Memory[bytes, tuple[bytes, bytes]] = _Memory()
-        self._names: _Memory[bytes, bytes] = _Memory()
+        self.known: Memory[bytes, tuple[bytes, bytes]] = Memory(MEMORY)
+        self._names: Memory[bytes, bytes] = Memory(MEMORY)
+        self.learnt = 0  # lines that were not known, less those that are new ever so often
 
     def judge(self, line: bytes) -> tuple[bytes, bytes]:
         """Name and value of a line that is not in `known`. Raises NotPlain."""
@@ -182,8 +162,10 @@ class _Lines:
             raise NotPlain
         name, value = match.groups()
         field = self._names.get(name) or self._one_object(name), value
-        if name not in EVER_NEW and len(line) <= LONGEST_LINE:
-            self.known.put(line, field)
+        if name.lower() not in EVER_NEW:
+            self.learnt += 1
+            if len(line) <= LONGEST_LINE:
+                self.known.put(line, field)
         return field
 
     def _one_object(self, name: bytes) -> bytes:
@@ -204,15 +186,17 @@ class _Side:
         self._crossing = crossing
         self._max_fields = max_fields
         self._requests = requests
-        self._plans: _Memory[tuple[bytes, ...], Plan] = _Memory()
+        self._plans: Memory[tuple[bytes, ...], Plan] = Memory(MEMORY)
 
-    def judge(self, head: bytes, lines: list[bytes]) -> Block:
-        """`lines` of the head, the first one included; they are used up. Raises NotPlain."""
-        start = lines.pop(0)
+    def judge(self, head: bytes, at: int) -> Block:
+        """The fields of a head whose first line ends at `at`. Raises NotPlain."""
+        lines = head[at + 2 :].split(b"\r\n")
         if len(lines) < 3 or lines.pop() or lines.pop():
             raise NotPlain
-        known, judge = self._lines.known.get, self._lines.judge
-        fields = [known(line) or judge(line) for line in lines]
+        judge = self._lines.judge
+        fields = [
+            known or judge(line) for known, line in zip(map(self._lines.known.get, lines), lines, strict=True)
+        ]
         names = tuple([name for name, _ in fields])
         plan = self._plans.get(names) or self._plans.again(names)
         if plan is None:
@@ -221,11 +205,17 @@ class _Side:
                 self._plans.put(names, plan)
         host, accept, framing, length, keep_alive = self._values(plan, fields)
         if not plan.dropped:
-            return fields, framing, length, keep_alive, host, accept, head[len(start) + 2 : -2]
+            return fields, framing, length, keep_alive, host, accept, head[at + 2 : -2]
         for index in plan.dropped:
             del lines[index]
         lines.append(b"")
         return fields, framing, length, keep_alive, host, accept, b"\r\n".join(lines)
+
+    def crossing(self, fields: Fields) -> tuple[int, ...]:
+        """Which of the fields of a head that was judged cross."""
+        crossing = self._crossing(tuple([name for name, _ in fields]))
+        assert crossing is not None, "a head that was judged has a plan"
+        return crossing
 
     def _values(self, plan: Plan, fields: Fields) -> tuple[bytes, bytes, Framing, int, bool]:
         """Host, accept, framing, length, whether the connection is kept. Raises NotPlain."""
@@ -244,7 +234,7 @@ class _Side:
             keep_alive = connection == b"keep-alive"
         framing, length = (Framing.NONE, 0) if self._requests else (Framing.UNTIL_CLOSE, -1)
         if plan.length >= 0:
-            if _LENGTH.fullmatch(fields[plan.length][1]) is None:
+            if LENGTH.fullmatch(fields[plan.length][1]) is None:
                 raise NotPlain
             framing, length = Framing.LENGTH, int(fields[plan.length][1])
         elif plan.chunked >= 0:

@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -35,8 +35,21 @@ def settings_for(folder: Path, app: str = "", front: str = "") -> Settings:
 class WorkerProcess:
     """`address` is where visitors come in. Until `publish` is called, its app is not running."""
 
-    def __init__(self, folder: Path, settings: Settings, listener: socket.socket) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Settings,
+        listener: socket.socket,
+        *,
+        under: Sequence[str] = (),
+        patience: float = 20,
+        access_log: bool = True,
+    ) -> None:
+        """`under`: a command that runs the worker, a tool that looks at it; `patience`: seconds for what it says."""
         self.folder = folder
+        self._under = under
+        self._patience = patience
+        self._access_log = access_log
         self.listener = listener
         self.address: tuple[str, int] = "127.0.0.1", listener.getsockname()[1]
         self._control = socket.socket(socket.AF_UNIX)
@@ -53,7 +66,8 @@ class WorkerProcess:
         log = os.open(self.folder / "portico.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         environment = {**os.environ, "LISTEN_FDS": "1", "PORTICO_SETTINGS_FD": "4", "PORTICO_LOG_FD": "5"}
         access = os.open(self.folder / "access.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        environment["PORTICO_ACCESS_FD"] = "6"
+        if self._access_log:
+            environment["PORTICO_ACCESS_FD"] = "6"
         sources = (self.listener.fileno(), memory, log, access)
 
         def place() -> None:
@@ -64,7 +78,7 @@ class WorkerProcess:
         # Popen reports from the child over a pipe of its own: it must not get one of the numbers we place.
         low = [os.open(os.devnull, os.O_RDONLY) for _ in range(8)]
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "proxy", str(self.folder)],
+            [*self._under, sys.executable, "-P", "-m", "proxy", str(self.folder)],
             cwd=ROOT,
             env=environment,
             preexec_fn=place,
@@ -75,9 +89,9 @@ class WorkerProcess:
         return process
 
     def _greet(self) -> socket.socket:
-        self._control.settimeout(20)
+        self._control.settimeout(self._patience)
         peer, _ = self._control.accept()
-        peer.settimeout(20)
+        peer.settimeout(self._patience)
         self.peer = peer
         assert isinstance(self.hear(), Hello)
         return peer

@@ -8,6 +8,7 @@ from tests.mutants.fault import Fault
 STRICT = ("tests/proxy/test_strict.py", "tests/proxy/test_corpus.py", "tests/properties/test_heads.py")
 FIELDS = ("tests/proxy/test_headers.py", "tests/proxy/test_corpus.py", "tests/properties/test_crossing.py")
 TRUST = ("tests/properties/test_trusted_proxies.py",)
+QUICK = ("tests/properties/test_quick_reader.py",)
 PREAMBLE = ("tests/properties/test_proxy_protocol.py",)
 PACE = ("tests/properties/test_pace.py",)
 DOOR = ("tests/proxy/test_door.py",)
@@ -102,6 +103,15 @@ FAULTS = (
           "one visitor is taken for another one of the same proxy", TRUST),
     Fault("proxy/head.py", "crossing = partial(crossing_of_request, trusted=trusted)", "crossing = partial(crossing_of_request, trusted=True)",
           "an untrusted peer's X-Forwarded-Prefix crosses in the quick lane", TRUST),
+    # shapes.py
+    Fault("proxy/shapes.py", "        if len(shape.places) == len(parts) // 2 and", "        if",
+          "a secret under an odd name is kept with the shape of its head", QUICK),
+    Fault("proxy/shapes.py", "            if LENGTH.fullmatch(values[self.length_at]) is None:\n                return None\n", "",
+          "in a known shape any Content-Length will do", QUICK),
+    Fault("proxy/shapes.py", "values if self.crossing is None else [values[n] for n in self.crossing]", "values",
+          "in a known shape X-Forwarded-For of a client crosses", QUICK),
+    Fault("proxy/shapes.py", "[\\t\\x20-\\x7e\\x80-\\xff]*+(?<![ \\t]))(?=", "[\\x00-\\x7f]*?)(?=",
+          "in a known shape a value may hold NUL", QUICK),
     # launch.py, folders.py
     Fault("supervisor_conf/launch.py", "        with accounts.ActingAs(entry):\n", "        if True:\n",
           "an app lays a link to another one's secrets and is given them", LAUNCH),

@@ -11,7 +11,8 @@ from proxy.forward import field_lines
 from proxy.head import MEMORY, QuickReader
 from proxy.headers import Caller, caller_lines, own_lines, request_fields, response_fields
 from proxy.peer import Framing, Request, Response, read_request, read_response
-from proxy.strict import Limits
+from proxy.shapes import EVER_NEW, SHAPES
+from proxy.strict import Limits, Malformed
 from tests.properties.heads import any_case, heads, tokens, values
 
 LIMITS = Limits()
@@ -91,7 +92,7 @@ plain_requests = request_lines.flatmap(lambda line: plain_heads(line, host=True)
 plain_responses = status_lines.flatmap(lambda line: plain_heads(line, host=False))
 
 
-def compare_request(reader: QuickReader, head: bytes) -> bool:
+def compare_request(reader: QuickReader, head: bytes, *, trusted: bool = False) -> bool:
     quick = reader.request(head)
     if quick is None:
         return False
@@ -106,7 +107,12 @@ def compare_request(reader: QuickReader, head: bytes) -> bool:
     assert (quick.upgrade, quick.expects_continue) == (whole.upgrade, whole.expects_continue) == (b"", False)
     for caller in CALLERS:
         crossing = request_fields(
-            whole.fields, caller=caller, host=whole.host, token=b"t0ken", request_id=b"id-1"
+            whole.fields,
+            caller=caller,
+            host=whole.host,
+            token=b"t0ken",
+            request_id=b"id-1",
+            trusted=trusted,
         )
         ours = own_lines(caller_lines(caller, with_port=False), quick.host, b"id-1", b"t0ken")
         assert quick.lines + ours == field_lines(crossing)
@@ -148,7 +154,7 @@ REQUESTS = {
 @example([b"GET / HTTP/1.1\r\nHost: a:65536\r\n\r\n"])
 def test_requests_are_read_as_by_the_judge(several: list[bytes]) -> None:
     reader = QuickReader(LIMITS)
-    for head in several * 2:  # the second time from memory
+    for head in several * 4:  # from memory of its lines the second time, then of its shape
         event("taken" if compare_request(reader, head) else "declined")
 
 
@@ -164,10 +170,131 @@ def test_a_head_that_is_cut_or_bent_is_read_as_by_the_judge_or_declined(
     head: bytes, data: st.DataObject
 ) -> None:
     reader = QuickReader(LIMITS)
+    if data.draw(st.booleans()):
+        know(reader, head)
     at = data.draw(st.integers(0, len(head)))
     bent = data.draw(st.sampled_from([b"", b"\r", b"\n", b"\0", b" ", b"\r\n", b":", b"\x7f", b"\r\n "]))
     for changed in (head[:at], head[:at] + bent + head[at:], head[:at] + bent + head[at + 1 :]):
         compare_request(reader, changed)
+
+
+ever_new = st.sampled_from(sorted(EVER_NEW)).flatmap(
+    lambda name: st.sampled_from([name, name.title(), name.title()]) | any_case(name)
+)
+new_values = trimmed | st.sampled_from(
+    [
+        b"",
+        b" ",
+        b"12",
+        b"007",
+        b"-1",
+        b"1, 1",
+        b"9" * 18,
+        b"9" * 19,
+        b"a\0b",
+        b"a\nb",
+        b"a\r",
+        b"a\tb",
+        b"a ",
+        b"\x7f",
+    ]
+)
+
+
+@given(st.data())
+def test_a_head_of_a_known_shape_is_read_as_by_the_judge(data: st.DataObject) -> None:
+    trusted = data.draw(st.booleans())
+    reader = QuickReader(LIMITS, trusted=trusted)
+    line = data.draw(request_lines)
+    before = data.draw(st.lists(st.tuples(tokens, trimmed), max_size=2))
+    new = data.draw(st.lists(ever_new, min_size=1, max_size=3))
+    block = [(b"Host", b"a"), *before, *((name, b"12") for name in new)]
+    if not trusted:
+        block.append((b"Cookie", b"1"))
+    order = data.draw(st.permutations(block))
+    know(reader, written(line, order), trusted=trusted)
+    lines = data.draw(st.lists(request_lines, min_size=1, max_size=3))
+    for other in [line, *lines]:
+        changed = [
+            (name, data.draw(new_values) if name.lower() in EVER_NEW else value) for name, value in order
+        ]
+        event("taken" if compare_request(reader, written(other, changed), trusted=trusted) else "declined")
+
+
+def written(line: bytes, block: list[tuple[bytes, bytes]]) -> bytes:
+    return line + b"\r\n" + b"".join(b"%b: %b\r\n" % field for field in block) + b"\r\n"
+
+
+def know(reader: QuickReader, head: bytes, *, trusted: bool = False) -> None:
+    """First its lines, then its shape."""
+    compare_request(reader, head, trusted=trusted)
+    compare_request(reader, head, trusted=trusted)
+
+
+BROWSER = (
+    b"GET /a?b=%d HTTP/1.1\r\nHost: shop.example:8080\r\nUser-Agent: Mozilla/5.0 (X11)\r\nReferer: http://shop.example/%d\r\n"
+    b"Accept: */*\r\nKeep-Alive: 5\r\nCookie: a=b; c=%d\r\n\r\n"
+)
+
+
+def shape(reader: QuickReader, head: bytes) -> Request | None:
+    """What the reader makes of it by its shape alone."""
+    method, target, _ = head.split(b" ", 2)
+    return reader._shapes.request(method, target, head[head.index(b"\r\n") :])
+
+
+def test_what_browsers_send_has_a_shape_after_the_second_time() -> None:
+    reader = QuickReader(LIMITS)
+    for number in range(2):
+        assert shape(reader, BROWSER % ((number,) * 3)) is None
+        assert compare_request(reader, BROWSER % ((number,) * 3))
+    found = shape(reader, BROWSER % ((7,) * 3))
+    assert found is not None
+    assert b"Cookie: a=b; c=7\r\n" in found.lines
+    assert b"Keep-Alive" not in found.lines
+
+
+@pytest.mark.parametrize(
+    "value", [b"007", b"-1", b"1, 1", b"9" * 18, b"9" * 19, b"a", b"a\0b", b"a\nb", b"a ", b"a\r", b"\x7f"]
+)
+def test_each_value_in_a_known_shape_is_judged(value: bytes) -> None:
+    reader = QuickReader(LIMITS)
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %b\r\nCookie: %b\r\nKeep-Alive: 5\r\n\r\n"
+    know(reader, head % (b"12", b"c"))
+    assert shape(reader, head % (b"1", b"d")) is not None
+    compare_request(reader, head % (b"1", b"d"))
+    for changed in (head % (value, b"c"), head % (b"12", value)):
+        try:
+            read_request(changed, LIMITS)
+        except Malformed:
+            assert reader.request(changed) is None
+        else:
+            compare_request(reader, changed)
+
+
+def test_a_head_with_a_line_that_is_new_each_time_is_no_shape() -> None:
+    reader = QuickReader(LIMITS)
+    for number in range(5):
+        assert compare_request(reader, b"GET / HTTP/1.1\r\nHost: a\r\nX-Trace: %d\r\n\r\n" % number)
+    assert not len(reader._shapes.known)
+
+
+def test_shapes_are_bounded_and_hold_no_secret() -> None:
+    reader = QuickReader(LIMITS)
+    known = reader._shapes.known
+    for number in range(3 * SHAPES):
+        know(
+            reader,
+            b"GET / HTTP/1.1\r\nHost: a%d\r\nAuthorization: Basic YTpi\r\nCookie: s3cret\r\n\r\n" % number,
+        )
+    assert 0 < len(known) <= SHAPES
+    know(reader, b"GET / HTTP/1.1\r\nHost: long\r\n" + b"X: %b\r\n" % (b"x" * 200) * 6 + b"\r\n")
+    know(reader, b"GET / HTTP/1.1\r\nHost: odd\r\nCOOKIE: s3cret\r\n\r\n")
+    kept = repr(known.younger)
+    assert "YTpi" not in kept
+    assert "s3cret" not in kept
+    assert "long" not in kept
+    assert "odd" not in kept
 
 
 def test_what_browsers_send_is_taken() -> None:
