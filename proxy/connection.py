@@ -265,9 +265,9 @@ class Connection:
 
     def _failed(self, exchange: Exchange, failure: Failure) -> None:
         exchange.reason = reason_word(failure)
-        if exchange.status and not exchange.client_left:
+        if exchange.status:
             # A head has gone out: a second one is impossible, and a clean end would be a lie, also to a client that
-            # has only been too slow.
+            # has only been too slow, or has ended its own half of the connection.
             exchange.keep_alive = False
             self._stream.abort()
         elif exchange.client_left or failure.cause is Cause.CLIENT_GONE:

@@ -365,7 +365,10 @@ class _Conversation:
     def _client_left(self) -> None:
         self.exchange.client_left = True
         self.app.close()
-        self.client.close()
+        if self.exchange.status:
+            self.client.abort()  # it may read on (shutdown(2)), and half an answer must not look whole
+        else:
+            self.client.close()
 
     def _closed_by(self) -> Failure:
         """Why somebody closed the streams under us."""

@@ -278,3 +278,21 @@ def test_max_forwards_is_one_less_at_the_app(hops: int, method: bytes, quick_lan
     with memory_front(quick_lane=quick_lane) as front:
         _, app = begun(front, b"%b / HTTP/1.1\r\nHost: a\r\nMax-Forwards: %d\r\n\r\n" % (method, hops))
         assert b"\r\nMax-Forwards: %d\r\n" % (hops - 1) in app.recv_all()
+
+
+@pytest.mark.parametrize("body", [b"", b"Content-Length: 9\r\n"], ids=["of a request", "of half a body"])
+def test_who_ends_its_own_half_and_reads_on_does_not_take_half_an_answer_for_the_whole(body: bytes) -> None:
+    """HTTP/1.0 has nothing but the end of the connection to tell the end of an answer."""
+    with memory_front() as front:
+        visitor, app = begun(front, b"GET / HTTP/1.0\r\nHost: a\r\n%b\r\n" % body + b"half"[: len(body)])
+        app.recv_all()
+        app.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
+        front.settle()
+        assert visitor.recv_all().endswith(b"\r\n\r\nhalf")
+        visitor.shutdown(1)
+        front.settle()
+        assert visitor.broken
+        assert not visitor.ended
+        app.close()
+        front.settle()
+        front.check_at_rest()
