@@ -22,7 +22,10 @@ from supervisor_conf.settings import AppSettings, Settings
 @dataclass(slots=True)
 class Context:
     supervisord: Any
-    settings: Settings  # the truth: what every new worker, and every start of an app, is given
+    settings: Settings  # the truth: what the keeper, and every start of an app, is given
+    of_workers: (
+        Settings  # what every new worker is given: earlier ones, where those of now brought no worker up
+    )
     leaving: tuple[AppSettings, ...]  # apps that are in the settings no more, and still run
     memory: PluginMemory
     log: Any  # our event log

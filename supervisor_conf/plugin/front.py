@@ -36,12 +36,12 @@ class ManagedWorker(ManagedProcess):
     def __init__(self, context: Context, process: Any) -> None:
         super().__init__(context, process)
         always_there(process.config)
-        process.config.stopwaitsecs = context.settings.front.drain_limit + STOP_MARGIN
+        process.config.stopwaitsecs = context.of_workers.front.drain_limit + STOP_MARGIN
         self._environment = dict(process.config.environment or {})
         self.on_end: Callable[[ManagedWorker], None] | None = None
 
     def prepare(self) -> tuple[int, ...]:
-        listening = [bound.fileno() for bound in sockets.bind_all(self.context.settings.front.listen)]
+        listening = [bound.fileno() for bound in sockets.bind_all(self.context.of_workers.front.listen)]
         count = len(listening)
         self.process.config.environment = {
             **self._environment,
@@ -55,18 +55,18 @@ class ManagedWorker(ManagedProcess):
             self.process.config.environment["PORTICO_ACCESS_FD"] = str(5 + count)
         if tls:
             self.process.config.environment["PORTICO_TLS_FD"] = str(5 + count + len(access))
-        told = memory_file("portico-settings", to_json(without_secrets(self.context.settings)).encode())
+        told = memory_file("portico-settings", to_json(without_secrets(self.context.of_workers)).encode())
         # Copies: `spawn` closes what it is given.
         return (*(os.dup(fd) for fd in listening), told, os.dup(self.context.log_fd), *access, *tls)
 
     def _certificates(self) -> tuple[int, ...]:
         """One descriptor, or none. Raises OSError."""
-        tls = self.context.settings.front.tls
+        tls = self.context.of_workers.front.tls
         return () if tls is None else (self.context.certificates.descriptor(tls),)
 
     def _access_log(self) -> tuple[int, ...]:
         """One descriptor, or none: what cannot be opened is a warning, and requests are served without it."""
-        setting = self.context.settings.front.access_log
+        setting = self.context.of_workers.front.access_log
         try:
             descriptor = logfiles.access_log(setting)
         except OSError as error:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -36,6 +37,7 @@ from supervisor_conf.plugin.context import Context
 from supervisor_conf.plugin.descriptors import raise_limit
 from supervisor_conf.plugin.source import Source, Unusable
 from supervisor_conf.settings import AppSettings, Settings, to_json
+from supervisor_conf.slots import place_of
 
 LOOK_EVERY: Final = 1.0
 """Seconds between two looks at the file with `reload_on_change`. It is read when two looks have seen the same: an
@@ -67,6 +69,8 @@ class _Turn:
     asker: int
     changes: Changes
     warnings: tuple[str, ...]
+    before: Settings  # whose apps go on where the workers do
+    of_workers: Settings  # what the workers of before know
     renewed: bool = False  # the certificates
     replacing: bool = False  # the workers are being replaced
 
@@ -85,7 +89,6 @@ class Reload:
         self._asked: deque[tuple[int, str]] = deque()
         self._turn: _Turn | None = None
         self._workers_behind = False  # they could not be replaced the last time
-        self._moved: set[str] = set()  # apps that wait for workers who know their new path
         self._environments = _environments(context.settings)
         self._read = self._seen = source.signature() if source is not None else None
         self._look_at = 0.0
@@ -104,7 +107,7 @@ class Reload:
 
     def workers_replaced(self, problem: str) -> None:
         """The end of any replacement of the workers."""
-        if not problem:
+        if not problem and self._context.of_workers is self._context.settings:
             self._workers_behind = False
         if self._turn is None or not self._turn.replacing:
             return
@@ -170,10 +173,11 @@ class Reload:
             return self._refuse(asker, str(problem))
         except (OSError, ValueError) as problem:
             return self._refuse(asker, f"The run directory or supervisord would not have it: {problem}")
-        self._turn = turn = _Turn(asker, changes, warnings, renewed)
+        before, of_workers = self._context.settings, self._context.of_workers
+        self._turn = turn = _Turn(asker, changes, warnings, before, of_workers, renewed)
         self._environments = environments
-        self._moved.update(changes.moved)
-        self._take_over(settings, changes)
+        self._context.of_workers = settings
+        self._take_over(settings, changes, set(changes.recycled).difference(changes.moved))
         if changes.workers or self._workers_behind or "workers" in changes.front:
             self._replace_workers(turn, all_of_them=changes.workers or self._workers_behind)
         else:
@@ -198,7 +202,8 @@ class Reload:
 
     # ----------------------------------------------------------------------------------------------------------
 
-    def _take_over(self, settings: Settings, changes: Changes) -> None:
+    def _take_over(self, settings: Settings, changes: Changes, outdated: Iterable[str]) -> None:
+        """`outdated`: apps whose processes are to be replaced at once."""
         context = self._context
         context.leaving = tuple(app for app in context.settings.apps if app.name in changes.removed)
         context.settings = settings
@@ -208,10 +213,10 @@ class Reload:
         for app in settings.apps:
             if app.name in changes.changed:
                 self._hands.app_changed(app)
-            if app.name in changes.recycled and app.name not in self._moved:
-                context.memory.outdate(app.name)
-        outdated = tuple(sorted(context.memory.outdated.items()))
-        self._hands.send(messages.NewSettings(to_json(context.all_settings), outdated, changes.changed))
+        for name in outdated:
+            context.memory.outdate(name)
+        generations = tuple(sorted(context.memory.outdated.items()))
+        self._hands.send(messages.NewSettings(to_json(context.all_settings), generations, changes.changed))
 
     def _prepare(self, settings: Settings, changes: Changes) -> None:
         """What may fail, while nothing is changed yet. Raises OSError, ValueError."""
@@ -247,24 +252,44 @@ class Reload:
             self._workers_stayed(turn, problem)
 
     def _workers_stayed(self, turn: _Turn, problem: str) -> None:
-        """They know the removed apps: these stay, and the next reload begins with that."""
-        context = self._context
-        context.settings = dataclasses.replace(
-            context.settings, apps=(*context.settings.apps, *context.leaving)
-        )
-        context.leaving = ()
-        self._hands.settings_changed()
+        if self._runs:
+            try:
+                self._go_back(turn)
+            except (OSError, ValueError) as more:
+                problem = (
+                    f"{problem}\nThe run directory or supervisord would not have the earlier settings: {more}"
+                )
         self._turn = None
-        text = f"{problem}\nThe workers go on with the earlier settings; `app reload` tries again."
+        who = ", ".join(("The workers", *turn.changes.moved, *turn.changes.removed))
+        text = f"{problem}\n{who} go on with the earlier settings; `app reload` tries again."
         self._context.log.error("reload.workers-stayed", problem=problem)
         self._answer(turn.asker, text, problem=True)
 
+    def _go_back(self, turn: _Turn) -> None:
+        """What the workers go on with has to be there: apps that were to leave or to move stay as they are, and a
+        worker that dies is followed by one like it. The next reload begins with that. Raises OSError, ValueError.
+        """
+        context = self._context
+        context.of_workers = turn.of_workers
+        earlier = {app.name: app for app in turn.before.apps if app.name in turn.changes.moved}
+        apps = tuple(earlier.get(app.name, app) for app in context.settings.apps)
+        settings = dataclasses.replace(context.settings, apps=(*apps, *context.leaving))
+        changes = compare(context.settings, settings)
+        lost = {
+            one.app
+            for one in context.memory.running.values()
+            if one.app in earlier and _is_lost(one, earlier[one.app])
+        }
+        try:
+            self._prepare(settings, changes)
+        finally:
+            self._take_over(settings, changes, lost)
+
     def _leave(self, turn: _Turn) -> None:
         """Every worker knows the settings of now."""
-        if self._moved:
-            for name in self._moved:
+        if turn.changes.moved:
+            for name in turn.changes.moved:
                 self._context.memory.outdate(name)
-            self._moved.clear()
             self._hands.send(messages.Outdated(tuple(sorted(self._context.memory.outdated.items()))))
         if not turn.changes.removed:
             return self._end(turn)
@@ -299,6 +324,11 @@ class Reload:
         self._context.options.logger.info(f"portico: {line}")
         if self._context.terminal is not None:
             self._context.terminal.say(line)
+
+
+def _is_lost(process: messages.Spawned, app: AppSettings) -> bool:
+    """It was started meanwhile, in the place of one that crashed, and where no worker looks."""
+    return process.path != app.path and place_of(process.slot) < app.processes
 
 
 def _environments(settings: Settings) -> dict[str, bytes]:

@@ -105,6 +105,7 @@ def _plugin(supervisord: Any, config: str = "", **unknown: str) -> Plugin:
     context = Context(
         supervisord=supervisord,
         settings=prepared.settings,
+        of_workers=prepared.settings,
         leaving=(),
         memory=memory.of_this_supervisord(),
         log=log,

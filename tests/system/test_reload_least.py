@@ -37,13 +37,13 @@ def nobody_is_replaced(run: PorticoRun) -> Iterator[None]:
     assert (pid_of(run, "/"), run.workers(), run.keeper()) == before
 
 
-def kill_new_worker(run: PorticoRun, number: int) -> bool:
-    """As soon as it is there: it has not even imported what it needs."""
+def kill_new_worker(run: PorticoRun, number: int, signal_number: int = signal.SIGKILL) -> int:
+    """As soon as it is there: it has not even imported what it needs. Returns its pid, 0 while it is not there."""
     lines = (run.run_directory / "portico.log").read_text().splitlines()
-    spawned = [json.loads(line) for line in lines if f"portico-front:{number}-new" in line]
+    spawned = [json.loads(line)["pid"] for line in lines if f"portico-front:{number}-new" in line]
     if spawned:
-        procfs.kill(spawned[-1]["pid"])
-    return bool(spawned)
+        os.kill(spawned[-1], signal_number)
+    return spawned[-1] if spawned else 0
 
 
 def test_what_the_keeper_sees_to_replaces_nobody(folder: Path) -> None:
@@ -213,24 +213,41 @@ def test_an_app_that_moves_and_does_not_come_is_told(folder: Path) -> None:
 
 def test_workers_that_do_not_come_leave_the_others_and_their_apps(folder: Path) -> None:
     other = app("other", path="/other", command=LIFE)
-    with PorticoRun(folder, front() + app(command=LIFE) + other) as run:
+    movers = app("one", path="/a", command=LIFE) + app("two", path="/c", command=LIFE)
+    moved = app("one", path="/b", command=LIFE, processes=2) + app("two", path="/d", command=LIFE)
+    with PorticoRun(folder, front() + app(command=LIFE) + other + movers) as run:
         shop, gone, workers = pid_of(run, "/"), pid_of(run, "/other/"), run.workers()
-        write(run, front(max_request_body=1000) + app(command=LIFE))
+        stays, crashes = pid_of(run, "/a/"), pid_of(run, "/c/")
+        write(run, front(max_request_body=1000) + app(command=LIFE) + moved)
         with Load(run.url, "/", clients=3) as load:
             os.kill(run.pid, signal.SIGHUP)
-            wait_until(lambda: kill_new_worker(run, 0), "a new worker")
-            run.wait_for_output("go on with the earlier settings")
+            wait_until(lambda: kill_new_worker(run, 0, signal.SIGSTOP), "a new worker")
+            procfs.kill(crashes)
+            wait_until(lambda: run.get("/c/").status == 503, "a start where no worker looks")
+            kill_new_worker(run, 0)
+            run.wait_for_output("The workers, one, two, other go on with the earlier settings")
             load.wait_for_more(10)
         assert set(load.tally) == {"200"}, load.tally
         assert run.workers() == workers
-        assert (pid_of(run, "/"), pid_of(run, "/other/")) == (shop, gone)
+        assert (pid_of(run, "/"), pid_of(run, "/other/"), pid_of(run, "/a/")) == (shop, gone, stays)
         assert post(run, 2000) != 413
+        # Who dies is followed by one like it: an app that was to move, and a worker.
+        assert run.get("/c/").json()["base"] == "/c"
+        procfs.kill(stays)
+        wait_for_end(stays)
+        again = run.get("/a/").json()
+        assert (again["base"], again["pid"] != stays) == ("/a", True)
+        procfs.kill(run.workers()["portico-front:0"])
+        wait_until(lambda: run.workers().keys() == workers.keys() and run.workers() != workers, "a worker")
+        assert {post(run, 2000) for _ in range(8)}.isdisjoint({413})
+        workers = run.workers()
         assert "ended before it was ready" in run.output
         assert run.app("reload").status == 0
         assert post(run, 2000) == 413
         assert not set(run.workers().values()) & set(workers.values())
         wait_for_end(gone)
         assert pid_of(run, "/other/") == shop
+        assert (run.get("/b/").json()["base"], pid_of(run, "/a/")) == ("/b", shop)
 
 
 def test_a_worker_more_that_does_not_come_is_tried_again(folder: Path) -> None:
