@@ -24,7 +24,7 @@ from supervisor_conf.accounts import ActingAs, NoSuchUser, workers_account
 from supervisor_conf.settings import ModuleSettings, Settings, from_json
 
 Problem = tuple[list[str], str, str, str]
-REFUSAL, WARNING = "refusal", "warning"
+MISTAKE, REFUSAL, WARNING = "mistake", "refusal", "warning"
 """The values of `supervisor_conf.check.Severity`."""
 
 
@@ -41,7 +41,7 @@ def problems(settings: Settings) -> list[Problem]:
             try:
                 module = made(table, app, number, there, monotonic)
             except BadModule as problem:
-                found.append((path, table.use, str(problem), REFUSAL))
+                found.append((path, table.use, str(problem), MISTAKE if problem.mistake else REFUSAL))
                 continue
             ends.callback(_close, found, path, table.use, module)
             works.append((path, table.use, module))

@@ -19,7 +19,7 @@ from gevent import get_hub
 
 from proxy.exchange import Exchange
 from proxy.failures import Cause, Failure, Side, Stage
-from proxy.modules import Module
+from proxy.modules import BadOption, Module
 from proxy.modules.answers import Answer, Refuse
 from proxy.modules.shipped import EXTRAS, SHIPPED
 from proxy.modules.visit import Named, Visit
@@ -32,7 +32,10 @@ Result = TypeVar("Result")
 
 
 class BadModule(Exception):
-    """A module that cannot be loaded, or does not work with its options; the message is a sentence."""
+    """A module that cannot be loaded, or does not work with its options; the message is a sentence. `mistake`: it would
+    not on any machine."""
+
+    mistake = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +235,10 @@ def made(
         return find(table.use)(table.values(), context)
     except BadModule:
         raise
+    except BadOption as error:
+        problem = BadModule(f"the module {table.use} does not start: {error}")
+        problem.mistake = True
+        raise problem from error
     except KeyError as error:
         raise BadModule(f"the module {table.use} does not start: the option {error} is missing") from error
     except (Exception, SystemExit) as error:

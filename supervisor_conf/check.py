@@ -49,6 +49,9 @@ _TYPED: Mapping[KeyPath, str] = {("command",): "COMMAND", ("listen",): "--listen
 
 
 class Severity(Enum):
+    """A mistake is in the settings themselves, and only whoever uses them could find it: a module."""
+
+    MISTAKE = "mistake"
     REFUSAL = "refusal"
     WARNING = "warning"
 

@@ -249,7 +249,10 @@ def _check(settings: Settings) -> int:
     findings = check_machine(settings, os.environ, addresses=pid is None)
     for finding in findings:
         print(finding, file=sys.stderr)
-    if any(finding.severity is Severity.REFUSAL for finding in findings):
+    severities = {finding.severity for finding in findings}
+    if Severity.MISTAKE in severities:
+        return USAGE
+    if Severity.REFUSAL in severities:
         return REFUSED
     running = f" (running, pid {pid})" if pid else ""
     print(f"{settings.file}: in order{running}")

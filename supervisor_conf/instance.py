@@ -16,7 +16,7 @@ from supervisor_conf.keeper import processes
 from supervisor_conf.plugin import sockets
 from supervisor_conf.plugin.descriptors import raise_limit
 from supervisor_conf.plugin.source import Source
-from supervisor_conf.settings import Settings
+from supervisor_conf.settings import InvalidSettings, Settings
 
 # Workers of an instance that was killed die with it, but not in the same instant: their address is free soon
 _PATIENCE_AFTER_A_CRASH = 2.0
@@ -32,7 +32,8 @@ class CannotRun(Exception):
 
 
 def run(settings: Settings, environ: Mapping[str, str], listen: Sequence[str] = ()) -> int:
-    """Become supervisord; returns the exit status when it has ended. Raises CannotRun before anything has started.
+    """Become supervisord; returns the exit status when it has ended. Raises CannotRun or InvalidSettings before
+    anything has started.
 
     `listen`: the addresses of the command line, for when the file is read again.
     """
@@ -73,8 +74,11 @@ def run_in_temporary_directory(
 
 
 def _look_at_machine(settings: Settings, environ: Mapping[str, str]) -> list[str]:
-    """The warnings; raises CannotRun. Addresses are not tried here: they are bound for good a moment later."""
+    """The warnings; raises CannotRun, InvalidSettings. Addresses are not tried here: they are bound for good a moment
+    later."""
     findings = check.check_machine(settings, environ, addresses=False)
+    if mistakes := [one.error for one in findings if one.severity is check.Severity.MISTAKE]:
+        raise InvalidSettings(mistakes)
     if refused := [str(one) for one in findings if one.severity is check.Severity.REFUSAL]:
         raise CannotRun(*refused)
     return [str(one) for one in findings]

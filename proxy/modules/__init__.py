@@ -36,6 +36,10 @@ from proxy.responders import ResponseHead as ResponseHead
 Result = TypeVar("Result")
 
 
+class BadOption(ValueError):
+    """An option that would be wrong on any machine; the message is a sentence."""
+
+
 class Context(Protocol):
     """What a module is given of the worker it lives in."""
 
@@ -89,7 +93,8 @@ class Module:
     that begin alike."""
 
     def __init__(self, options: Mapping[str, Any], context: Context) -> None:
-        """Raises ValueError or OSError, with a sentence, when it cannot work with these options."""
+        """Raises ValueError or OSError, with a sentence, when it cannot work with these options; BadOption where no
+        machine could."""
 
     def request(self, visit: Visit) -> Answer | Refuse | None:
         """None: the next module, and at last the app. Anything else is the answer."""

@@ -13,7 +13,7 @@ from gevent.lock import BoundedSemaphore
 
 from proxy.editable import Edit
 from proxy.identity import Identity
-from proxy.modules import Context, Module, Refuse, ResponseHead, Visit
+from proxy.modules import BadOption, Context, Module, Refuse, ResponseHead, Visit
 from proxy.modules.htpasswd import Htpasswd, WatchedFile, parse_groups
 from proxy.modules.password_hashes import belongs
 from proxy.modules.sign_ins import Guesses, Remembered, client_key
@@ -157,7 +157,7 @@ def _source(options: Mapping[str, Any], context: Context) -> Source:
     """Raises ValueError."""
     file, service = options["file"], options["pam"]
     if bool(file) == bool(service):
-        raise ValueError('it wants file = "htpasswd" or pam = "service", and not both')
+        raise BadOption('it wants file = "htpasswd" or pam = "service", and not both')
     if service:
         from proxy.modules.pam import PamSource  # libpam is loaded where it is used alone
 
@@ -196,7 +196,7 @@ def _challenges(head: ResponseHead) -> list[str]:
 def challenge(realm: str) -> str:
     """RFC 7617 2 and 2.1. Raises ValueError."""
     if not realm.isascii() or not realm.isprintable():
-        raise ValueError("the realm is not of printable ASCII characters (RFC 7617 2)")
+        raise BadOption("the realm is not of printable ASCII characters (RFC 7617 2)")
     quoted = realm.replace("\\", "\\\\").replace('"', '\\"')
     return f'Basic realm="{quoted}", charset="UTF-8"'
 

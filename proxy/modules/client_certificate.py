@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
 from proxy.identity import Identity
-from proxy.modules import Context, Module, Refuse, Visit
+from proxy.modules import BadOption, Context, Module, Refuse, Visit
 
 SCHEME: Final = "ClientCertificate"
 _UPN: Final = ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
@@ -78,7 +78,7 @@ def fingerprint_of(text: str) -> bytes:
     except ValueError:
         raw = b""
     if len(raw) != hashlib.sha256().digest_size:
-        raise ValueError(
+        raise BadOption(
             f"fingerprints: {text!r} is no SHA-256 fingerprint (openssl x509 -noout -fingerprint -sha256)"
         )
     return raw
@@ -89,9 +89,7 @@ def issuer(text: str) -> x509.Name:
     try:
         return x509.Name.from_rfc4514_string(text)
     except ValueError as problem:
-        raise ValueError(
-            f"issuers: {text!r} is no name like CN=Example CA,O=Example ({problem})"
-        ) from problem
+        raise BadOption(f"issuers: {text!r} is no name like CN=Example CA,O=Example ({problem})") from problem
 
 
 # ------------------------------------------------------------------------------------------------------------

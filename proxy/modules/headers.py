@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.editable import Edit
-from proxy.modules import Context, Module, Visit
+from proxy.modules import BadOption, Context, Module, Visit
 
 
 class Headers(Module):
@@ -25,8 +25,8 @@ class Headers(Module):
 
 
 def _edit(side: str, rules: Mapping[str, Any]) -> Edit:
-    """Raises ValueError for rules about fields that are nobody's to change."""
+    """Raises BadOption for rules about fields that are nobody's to change."""
     try:
         return Edit.of(rules.get("set", ()), rules.get("add", ()), rules.get("remove", ()))
     except ValueError as problem:
-        raise ValueError(f"{side}: {problem}") from None
+        raise BadOption(f"{side}: {problem}") from None

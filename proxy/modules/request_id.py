@@ -12,7 +12,7 @@ from typing import Any
 
 from proxy.editable import Edit, Names
 from proxy.headers import Fields, folded, is_sane_id, may_be_changed
-from proxy.modules import Context, Module, Visit
+from proxy.modules import BadOption, Context, Module, Visit
 
 _X_REQUEST_ID = b"x-request-id"
 # W3C Trace Context 3.2: version, trace-id, parent-id, flags; later versions may say more after that.
@@ -29,7 +29,7 @@ class RequestId(Module):
         self._key = folded(self._name)
         self._is_ours = self._key == _X_REQUEST_ID  # the app is told under this name anyway
         if not (self._is_ours or may_be_changed(self._name)):
-            raise ValueError(f"header: {options['header']} means something else to Portico")
+            raise BadOption(f"header: {options['header']} means something else to Portico")
         self._trust = options["trust"]
         self._traceparent = options["traceparent"]
         self._names = Names([self._name])

@@ -34,7 +34,7 @@ class Source:
             raise Unusable(str(problem)) from problem
         except OSError as problem:
             raise Unusable(f"{self.file}: {problem.strerror}") from problem
-        refusals = [str(one) for one in findings if one.severity is Severity.REFUSAL]
+        refusals = [str(one) for one in findings if one.severity is not Severity.WARNING]
         if refusals:
             raise Unusable("\n".join(refusals))
         return settings, tuple(str(one) for one in findings)

@@ -12,6 +12,7 @@ import pytest
 
 from supervisor_conf import accounts, run_directory
 from supervisor_conf.check import Finding, Severity, check_machine
+from supervisor_conf.cli import main
 from supervisor_conf.plugin import sockets
 from supervisor_conf.settings import load_settings, settings_for_command
 from tests.kit.strangers import letter
@@ -146,6 +147,30 @@ def test_a_module_that_ends_the_process_is_told(tmp_path: Path) -> None:
     table = '[[front.modules]]\nuse = "leaving:Module"\n'
     sentence = one(findings(tmp_path, after=table), Severity.REFUSAL, "front.modules")
     assert sentence.endswith("modules that work: it ended with status 3")
+
+
+@pytest.mark.parametrize(
+    ("table", "phrase"),
+    [
+        (
+            'use = "headers"\nresponse.set = { Transfer-Encoding = "chunked" }',
+            "Transfer-Encoding frames the message",
+        ),
+        ('use = "headers"\nrequest.set = { remote_user = "root" }', "it cannot be changed"),
+        ('use = "request_id"\nheader = "Host"', "Host means something else"),
+        ('use = "basic"', 'it wants file = "htpasswd" or pam'),
+        ('use = "client_certificate"\nfingerprints = { "5D" = "a" }', "no SHA-256 fingerprint"),
+    ],
+)
+def test_options_that_no_machine_could_take_are_a_mistake(
+    tmp_path: Path, table: str, phrase: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = findings(tmp_path, after=f"[[apps.shop.modules]]\n{table}\n")
+    (mistake,) = [one for one in found if one.severity is Severity.MISTAKE]
+    assert phrase in mistake.error.sentence
+    for word in ("check", "run"):
+        assert main([word, str(tmp_path / "portico.toml")]) == 2
+        assert phrase in capsys.readouterr().err
 
 
 def test_a_module_that_wants_to_end_the_process_is_told_by_its_name(tmp_path: Path) -> None:
