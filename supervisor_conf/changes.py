@@ -124,7 +124,8 @@ class Changes:
 def compare(old: Settings, new: Settings, touched: Collection[str] = ()) -> Changes:
     """What has to be done so that what runs with `old` runs with `new`.
 
-    `touched`: apps whose `environment_file` holds something else than it did.
+    `touched`: apps that want new processes whatever their keys say: their `environment_file` holds something else than
+    it did, or their web.config was written anew.
     """
     before = {app.name: app for app in old.apps}
     after = {app.name: app for app in new.apps}

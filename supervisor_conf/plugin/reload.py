@@ -43,6 +43,9 @@ LOOK_EVERY: Final = 1.0
 """Seconds between two looks at the file with `reload_on_change`. It is read when two looks have seen the same: an
 editor may write in several steps."""
 
+BY_ITSELF: Final = "reload_on_change"
+"""Who asks where the file has changed."""
+
 NOBODY: Final = 0
 """The asker of a reload for which nobody waits at a socket: the terminal is told instead."""
 
@@ -145,7 +148,7 @@ class Reload:
         # A file that is missing for a moment is being replaced.
         if self._seen is not None and self._seen == last and self._seen != self._read:
             self._read = self._seen
-            self.ask(NOBODY, "reload_on_change")
+            self.ask(NOBODY, BY_ITSELF)
 
     def _begin(self, asker: int, by: str) -> None:
         self._context.log.info("reload.began", by=by)
@@ -158,6 +161,9 @@ class Reload:
             return self._refuse(asker, str(problem))
         environments = _environments(settings)
         touched = [name for name, held in self._environments.items() if environments.get(name, held) != held]
+        if by == BY_ITSELF and self._source.is_web_config:
+            # As IIS does: a web.config that is written anew, by `touch` or with what is published, is another app.
+            touched = [app.name for app in settings.apps]
         changes = compare(self._context.settings, settings, touched)
         if changes.refused:
             return self._refuse(asker, "\n".join(changes.refused))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from supervisor_conf.check import Severity, check_machine
 from supervisor_conf.settings import InvalidSettings, Settings, load_settings
+from supervisor_conf.webconfig import is_web_config
 
 Signature = tuple[int, int, int, int]
 
@@ -24,6 +25,10 @@ class Source:
     file: Path
     environ: Mapping[str, str] = field(repr=False)
     listen: tuple[str, ...] = ()
+
+    @property
+    def is_web_config(self) -> bool:
+        return is_web_config(self.file)
 
     def read(self) -> tuple[Settings, tuple[str, ...]]:
         """The settings as the file has them now, and the warnings. Raises Unusable, as `portico run` would refuse."""

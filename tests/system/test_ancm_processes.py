@@ -30,20 +30,24 @@ def test_recycle_application_after_backend_process_being_killed(folder: Path) ->
 
 
 def test_recycle_application_after_web_config_updated(folder: Path) -> None:
-    """ConfigurationChangeForcesChildProcessRestart, too: by itself, as IIS does it; a touch alone changes nothing."""
+    """ConfigurationChangeForcesChildProcessRestart, too: by itself, as IIS does it, and a touch is enough."""
     file = deploy(folder / "apps", web_config("python", "row.py"))
     with run_web_config(folder / "apps") as run:
         pid = pid_of(run, "/")
         for number in range(2):
-            file.touch()
             deploy(folder / "apps", web_config("python", "row.py", environment={"NUMBER": str(number)}))
             wait_for_end(pid)
             answer = told(run, "/")
             assert answer["environment"]["NUMBER"] == str(number)
             assert answer["pid"] != pid
             pid = answer["pid"]
-        assert procfs.descendants(run.pid) >= {pid}
-        assert len(events(run, "app.spawned")) == 3
+        file.touch()
+        wait_for_end(pid)
+        answer = told(run, "/")
+        assert answer["environment"]["NUMBER"] == "1"
+        assert answer["pid"] != pid
+        assert procfs.descendants(run.pid) >= {answer["pid"]}
+        assert len(events(run, "app.spawned")) == 4
 
 
 def test_configuration_touched_stress(folder: Path) -> None:
