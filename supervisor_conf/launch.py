@@ -29,6 +29,15 @@ _HTTPS_PORT = "ASPNETCORE_ANCM_HTTPS_PORT"
 _ASSEMBLIES = "ASPNETCORE_HOSTINGSTARTUPASSEMBLIES"
 _INTEGRATION = "Microsoft.AspNetCore.Server.IISIntegration"
 
+# What .NET pairs by, in its own spelling.
+_PAIRED = (
+    "ASPNETCORE_PORT",
+    "ASPNETCORE_TOKEN",
+    "ASPNETCORE_APPL_PATH",
+    "ASPNETCORE_IIS_HTTPAUTH",
+    "ASPNETCORE_IIS_WEBSOCKETS_SUPPORTED",
+)
+
 # What tells an app where to listen: the names of the other transports are absent.
 _ADDRESS_NAMES = (
     "PORT",
@@ -112,6 +121,7 @@ def build_environment(order: Order, inherited: os._Environ[str] | dict[str, str]
     for name in order.get("filled", ()):
         configured[name] = _expand_one(configured[name], _placeholders(order))
     environment.update(configured)
+    environment = {name: value for name, value in environment.items() if not _is_misspelt(name)}
     for name in _ADDRESS_NAMES:  # an environment file that says PORT does not know who starts the app
         environment.pop(name, None)
     environment.update(_address(order))
@@ -140,6 +150,11 @@ def _is_foreign(name: str) -> bool:
         "PORT",
         "HOST",
     )
+
+
+def _is_misspelt(name: str) -> bool:
+    """.NET compares names without regard to case, and of two spellings it may take the other one's value."""
+    return name != name.upper() and name.upper() in _PAIRED
 
 
 def _address(order: Order) -> dict[str, str]:

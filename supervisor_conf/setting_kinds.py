@@ -433,7 +433,7 @@ def _environment_entry(name: str, text: object) -> None:
     """Raises Unfit whose sentence shows the name and never the value."""
     if not re.fullmatch(r"[!-<>-~]+", name):
         raise Unfit("the name of a variable", read=display(name), example='{ NAME = "value" }')
-    if expected := _RESERVED.get(name):
+    if expected := _RESERVED.get(name.upper() if name.upper().startswith("ASPNETCORE_") else name):
         raise Unfit(expected, read=name)
     if name.startswith("PORTICO_"):
         raise Unfit("a name that does not begin with PORTICO_, which Portico keeps for itself", read=name)

@@ -123,11 +123,15 @@ def test_what_belongs_to_supervisord_or_an_outer_portico_is_not_inherited() -> N
         "LISTEN_PID": "7",
         "PORTICO_SETTINGS_FD": "4",
         "ASPNETCORE_TOKEN": "outer",
+        "aspnetcore_token": "outer",
+        "AspNetCore_Port": "1",
     }
     done = run(marshal.dumps(order()), **foreign, KEPT="yes")
     environment = json.loads(done.stdout)[0]
     assert not {name for name in environment if name.startswith(("SUPERVISOR_", "LISTEN_"))}
     assert "PORTICO_SETTINGS_FD" not in environment
+    assert [name for name in environment if name.upper() == "ASPNETCORE_TOKEN"] == ["ASPNETCORE_TOKEN"]
+    assert [name for name in environment if name.upper() == "ASPNETCORE_PORT"] == ["ASPNETCORE_PORT"]
     assert environment["ASPNETCORE_TOKEN"] == "a-token"
     assert environment["KEPT"] == "yes"
 

@@ -131,6 +131,7 @@ APP_ERRORS = [
         '{ ASPNETCORE_TOKEN = "geheim" }',
         "since the token is new at every start and never configured",
     ),
+    ("environment", '{ AspNetCore_Token = "geheim" }', "is new at every start and never configured"),
     ("environment", '{ PORTICO_SOCKET = "geheim" }', "which Portico keeps for itself"),
     ("environment", '{ PORT = "1" }', "the key `port` instead"),
     ("environment", '{ ASPNETCORE_PORT = "1" }', "the key `port` instead"),
