@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -196,6 +197,21 @@ def test_a_file_that_went_away_stays_as_it_was(tmp_path: Path) -> None:
     path.unlink()
     assert looked(file, 5.0) == looked(file, 10.0) == {"ann"}
     assert log.lines == []
+    file.close()
+
+
+def test_nobody_waits_for_who_might_write_into_a_fifo(tmp_path: Path) -> None:
+    path, log = tmp_path / "htpasswd", Log()
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="seek"):
+        Htpasswd(path, 0.0, log)
+    path.unlink()
+    written(path, f"ann:{HASH}\n")
+    file = Htpasswd(path, 0.0, log)
+    path.unlink()
+    os.mkfifo(path)
+    assert looked(file, 5.0) == looked(file, 10.0) == looked(file, 15.0) == {"ann"}
+    assert [event for event, _ in log.lines] == ["htpasswd.refused"]
     file.close()
 
 
