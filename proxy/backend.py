@@ -126,6 +126,7 @@ class Generation:
         "route",
         "silent",
         "token",
+        "turn",
         "withdrawn",
     )
 
@@ -137,6 +138,7 @@ class Generation:
         self.answered = 0  # requests, since the last `served`
         self.silent = 0  # requests that ran into request_timeout, since one was answered or the last `served`
         self.withdrawn = False
+        self.turn = 0  # grows with every choice among several: of those as busy, the one chosen longest ago
         self._idle: dict[Stream, float] = {}  # since when; the one used last is the last
         self._deadlines = deadlines
 
@@ -224,6 +226,7 @@ class AppDesk:
         "_refused_at",
         "_send",
         "_serial",
+        "_turn",
         "_waiting",
         "failures",
         "loans",
@@ -260,6 +263,7 @@ class AppDesk:
         self._busy = False
         self._serial = 0
         self._refused_at = 0.0
+        self._turn = 0
 
     # ----------------------------------------------------------------------------------------------------------
     # For requests
@@ -288,6 +292,7 @@ class AppDesk:
                 if self._generations:  # all who waited are woken at once, and each makes one of them busier
                     generation = self._least_busy()
             if not generation.withdrawn:  # it may have gone while who waited for it was being woken
+                self._turn = generation.turn = self._turn + 1
                 return generation
 
     def _refusal_of_now(self) -> Refusal:
@@ -313,7 +318,7 @@ class AppDesk:
         if len(self._generations) == 1:
             return self._generations[0]
         well = [generation for generation in self._generations if generation.route.healthy]
-        return min(well or self._generations, key=lambda generation: generation.in_flight)
+        return min(well or self._generations, key=lambda generation: (generation.in_flight, generation.turn))
 
     def _wait(self, waiter: Callable[[AsyncResult[Generation]], None]) -> Generation:
         if len(self._waiting) >= self.queue_share:

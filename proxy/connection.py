@@ -293,11 +293,12 @@ class Connection:
             [
                 (b"Content-Type", content_type),
                 (b"Cache-Control", b"no-store"),
-                (b"Content-Security-Policy", PAGE_POLICY.encode("ascii")),
                 (b"Proxy-Status", proxy_status(failure).encode("ascii")),
                 (b"X-Request-ID", request_id),
             ]
         )
+        if failure.refusal is None or not failure.refusal.verbatim:  # not for a page that is the app's
+            fields.append((b"Content-Security-Policy", PAGE_POLICY.encode("ascii")))
         if failure.retry_after:
             fields.append((b"Retry-After", b"%d" % failure.retry_after))
         if failure.allowed:

@@ -33,12 +33,17 @@ app start NAME               start it and wait until it is ready; lifts `app sto
 app stop NAME                let its requests finish, then stop it; visitors get 503
 app offline NAME [MESSAGE]   visitors get 503 with the message at once; the app is drained and stopped
 app online NAME              the end of that
-app why NAME [--json]        its last failed start or crash, and its last good start since
-app recycle portico-front    replace the workers one at a time, each new one first
+app why NAME [--json]        why it is down, its last failed start or crash, and its last good start since
+app recycle NAME             replace its processes one at a time, each new one first
+app recycle portico-front    the same with the workers
+app reset NAME               forget that it failed too often: it may start at once
 app requests [NAME] [--json] what is in flight or waits: age, phase, app, pid, client, target without query
 app log NAME [-f]            the end of its output; -f: and what follows, from one start to the next
 app reload                   read the configuration again and apply what changed; so does SIGHUP
 app reopen                   open the log files anew, after logrotate has moved them; so does SIGUSR2"""
+
+
+_ASKS_FOR_HELP: Final = ("help", "--help", "-h")
 
 
 class AppWords(ControllerPluginBase):
@@ -65,6 +70,9 @@ class AppWords(ControllerPluginBase):
         words = [word for word in typed if word != "--json"]
         if not words:
             return _complain(_HELP, 2)
+        if words[0] in _ASKS_FOR_HELP:
+            self.help_app()
+            return 0
         if words[0] == "log":
             return self._log(words)
         order = Order(words[0], tuple(words[1:]), json="--json" in typed)

@@ -291,12 +291,14 @@ class KeptApp:
     def _refusal(self, why: str) -> messages.Refusal | None:
         if not why:
             return None
-        refusal = words.refusal(why)
+        if why != Hold.FAILED:
+            return words.refusal(why)
+        refusal = words.refusal(why, self.last_report)
         closes = self.law.breaker_closes_at
-        if why == Hold.FAILED and closes is not None:
-            left = max(math.ceil(closes - time.monotonic()), 1)
-            return replace(refusal, retry_after=left, counts_down=True)
-        return refusal
+        if closes is None:
+            return refusal
+        left = max(math.ceil(closes - time.monotonic()), 1)
+        return replace(refusal, retry_after=left, counts_down=True)
 
     def _route(self, route: commands.Route) -> messages.Route:
         known = self.generations[route.generation]

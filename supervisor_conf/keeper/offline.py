@@ -168,12 +168,15 @@ class Offline:
             if app.settings.start == "eager":
                 app.handle(events.WantedAlways())
 
+    def sentence(self, name: str) -> str:
+        """That the app is offline, and what brings it back; "" if it is not."""
+        if name in self._pages:
+            return f"offline: remove {FILE} from {self._house.apps[name].settings.directory}"
+        return f"offline: `app online {name}` brings it back" if name in self._messages else ""
+
     def _refuse_start(self, name: str) -> None:
-        sentence = ""
-        if self._is_offline(name):
-            cure = f"remove its {FILE}" if name in self._pages else f"`app online {name}` brings it back"
-            sentence = f"{name} is offline: {cure}."
-        self._house.tell_plugin(messages.RefuseStart(name, sentence))
+        sentence = self.sentence(name)
+        self._house.tell_plugin(messages.RefuseStart(name, sentence and f"{name} is {sentence}."))
 
     def _keep(self, name: str) -> None:
         kept = json.dumps({"message": self._messages.get(name)}) if self._is_offline(name) else ""

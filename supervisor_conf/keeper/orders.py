@@ -107,10 +107,9 @@ class Orders:
     def refused(self, number: int, refusal: Refusal) -> None:
         if number in self._starting:
             peer, app = self._starting.pop(number)
-            told = (
-                words.story(refusal.report) if refusal.report else f"{app.settings.name}: {refusal.sentence}"
-            )
-            _end(peer, 1, told)
+            name = app.settings.name
+            told = self._house.offline.sentence(name) or refusal.sentence
+            _end(peer, 1, words.story(refusal.report) if refusal.report else f"{name}: {told}")
 
     def moved(self, name: str) -> None:
         for number, (peer, app) in list(self._stopping.items()):
@@ -173,7 +172,8 @@ class Orders:
             if app is None:
                 return
             apps = [app]
-        shown = [one for app in apps for one in status.statuses(app)]
+        away = self._house.offline.sentence
+        shown = [one for app in apps for one in status.statuses(app, away(app.settings.name))]
         text = status.as_json(shown, self._house.workers()) if order.json else status.as_table(shown)
         _end(peer, 0, text)
 
@@ -224,11 +224,13 @@ class Orders:
         app = self._named(peer, order)
         if app is None:
             return
+        name, failed, started = app.settings.name, app.last_report, app.last_start.report
+        now = status.why_down(app, self._house.offline.sentence(name))
         if order.json:
-            _end(peer, 0, words.as_json(app.settings.name, app.last_report, app.last_start.report))
+            _end(peer, 0, words.as_json(name, failed, started, now))
         else:
-            told = words.why(app.settings.name, app.last_report, app.last_start.report)
-            _end(peer, 0, "\n".join([*status.starts_under_way(app), told]))
+            down = [f"{name}: {now}"] if now else []
+            _end(peer, 0, "\n".join([*down, *status.starts_under_way(app), words.why(name, failed, started)]))
 
     def _log(self, peer: Peer, order: Order) -> None:
         """Where the log is: whoever asks reads the files with rights of their own."""

@@ -53,9 +53,10 @@ class AppStatus:
     note: str
 
 
-def statuses(app: KeptApp) -> list[AppStatus]:
+def statuses(app: KeptApp, away: str) -> list[AppStatus]:
+    """`away`: why the app is offline, "" if it is not."""
     rows = [row for row in app.law.rows if row.generation]
-    return [_status(app, row) for row in rows] or [_status(app, None)]
+    return [_status(app, row, away) for row in rows] or [_status(app, None, away)]
 
 
 def as_json(apps: list[AppStatus], workers: list[dict[str, object]]) -> str:
@@ -83,7 +84,7 @@ def _cells(app: AppStatus) -> tuple[str, ...]:
     return (app.name, app.state, str(app.pid), port, guarded, uptime, str(app.generation), *counts)
 
 
-def _status(app: KeptApp, row: Row | None) -> AppStatus:
+def _status(app: KeptApp, row: Row | None, away: str) -> AppStatus:
     known = app.generations.get(row.generation) if row is not None else None
     return AppStatus(
         name=app.settings.name,
@@ -104,8 +105,19 @@ def _status(app: KeptApp, row: Row | None) -> AppStatus:
         median_start=app.law.past.median_start,
         in_flight=app.care.use.in_flight,
         queue=app.care.use.waiting,
-        note=_note(app, row),
+        note=away or _note(app, row),
     )
+
+
+def why_down(app: KeptApp, away: str) -> str:
+    """Why nothing of the app serves or is about to; "" if something does. `away` as above."""
+    if away or any(row.state in (State.READY, State.STARTING) for row in app.law.rows):
+        return away
+    if app.law.rows:
+        return "is being stopped"
+    if Hold.FAILED in app.law.holds or Hold.STOPPED in app.law.holds:
+        return _note(app, None)
+    return "does not run; the next request starts it"
 
 
 def starts_under_way(app: KeptApp) -> list[str]:

@@ -30,13 +30,13 @@ def refusal(why: str, report: Report | None = None) -> Refusal:
     return Refusal(status, why, sentence, retry_after, report)
 
 
-def as_json(app: str, report: Report | None, last_start: Report | None) -> str:
-    """`app why --json`: the report of the last failure with `last_start` beside, the last start that went well since
-    (or null). Nothing has failed: a report without a date (`at` is 0). Neither: null."""
-    if report is None and last_start is None:
-        return "null"
+def as_json(app: str, report: Report | None, last_start: Report | None, now: str) -> str:
+    """`app why --json`: the report of the last failure, with `last_start` beside, the last start that went well since
+    (or null), and `now`, why nothing runs ("" while something does). Nothing has failed: a report without a date
+    (`at` is 0)."""
     told = asdict(report or Report(app, 0, 0, NOTHING_FAILED, ""))
     told["last_start"] = None if last_start is None else asdict(last_start)
+    told["now"] = now
     return json.dumps(told, ensure_ascii=False, indent=2)
 
 

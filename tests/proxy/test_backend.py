@@ -85,6 +85,18 @@ def test_the_least_busy_of_the_healthy_generations_is_taken(front: MemoryFront) 
     assert Asker(front).number == 2  # better an unhealthy one than none
 
 
+def test_those_that_are_as_busy_take_turns(front: MemoryFront) -> None:
+    """ANCM gives requests to its processes by turns, and a new one is warm sooner."""
+    front.publish(1, 2, 3)
+    taken = []
+    for _ in range(6):
+        asker = Asker(front)
+        taken.append(asker.number)
+        assert isinstance(asker.outcome, Generation)
+        front.desk.release(asker.outcome)
+    assert taken == [1, 2, 3] * 2
+
+
 def test_one_question_for_all_who_wait_and_they_go_on_in_their_order(front: MemoryFront) -> None:
     order: list[int] = []
     askers = [Asker(front) for _ in range(5)]

@@ -24,6 +24,10 @@ command = "unused"
 command = "unused"
 path = "/broken"
 """
+WORDS = (
+    *("status", "start", "stop", "offline", "online", "reset", "why", "requests", "log", "reload", "reopen"),
+    *("recycle NAME", "recycle portico-front"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -127,4 +131,7 @@ def test_where_the_keeper_is_can_be_configured(peer: LinkPeer, tmp_path: Path, k
 
 
 def test_help(peer: LinkPeer) -> None:
-    assert "app why NAME" in supervisorctl(peer.run_directory, "help", "app").stdout
+    for asked in (["help", "app"], ["app", "help"], ["app", "--help"]):
+        helped = supervisorctl(peer.run_directory, *asked)
+        assert helped.returncode == 0
+        assert all(f"app {word}" in helped.stdout for word in WORDS)

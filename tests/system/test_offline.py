@@ -35,6 +35,7 @@ def test_the_file_takes_the_app_offline_and_back(folder: Path, name: str) -> Non
         assert answer.status == 503
         assert answer.header("content-type") == "text/html"
         assert int(answer.header("retry-after")) > 0
+        assert answer.header("content-security-policy") is None  # its pictures and scripts are its own affair
         wait_for_end(pid)
         assert "OFFLINE" in run.app("status").out
         refused = run.supervisorctl("start", "shop")

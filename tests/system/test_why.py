@@ -25,12 +25,13 @@ def names(told: Any) -> list[str]:
 
 def test_a_good_start_is_told_step_by_step_until_something_fails(folder: Path) -> None:
     with PorticoRun(folder, front() + app(command=COMMAND)) as run:
-        assert why(run) is None
+        assert why(run)["last_start"] is None
+        assert why(run)["now"] == "does not run; the next request starts it"
         pid = int(run.get("/").json()["pid"])
         # The first output is the plugin's to tell, a moment later; whether it or the exec was seen first is chance.
         wait_until(lambda: sorted(names(why(run))) == sorted(STEPS), "all steps")
         told = why(run)
-        assert (told["at"], told["last_start"]["pid"]) == (0.0, pid)
+        assert (told["at"], told["last_start"]["pid"], told["now"]) == (0.0, pid, "")
         assert [name for name in names(told) if name not in ("exec", "first output")] == [
             name for name in STEPS if name not in ("exec", "first output")
         ]
@@ -47,3 +48,21 @@ def test_a_good_start_is_told_step_by_step_until_something_fails(folder: Path) -
         again = int(run.get("/").json()["pid"])
         told = why(run)
         assert (told["exit"], told["last_start"]["pid"]) == ("killed by SIGKILL", again)
+
+
+def test_what_keeps_an_app_down_is_told_first(folder: Path) -> None:
+    with PorticoRun(folder, front() + app(command="false")) as run:
+        assert run.app("stop", "shop").status == 0
+        assert run.app("why", "shop").out.startswith(
+            "shop: stopped by an administrator; `app start shop` lifts it"
+        )
+        page = folder / "apps" / "app_offline.htm"
+        page.touch()
+        cure = f"offline: remove app_offline.htm from {page.parent}"
+        wait_until(lambda: why(run)["now"] == cure, "the file is seen")
+        assert f"shop: {cure}" in run.app("status").out
+        assert run.app("start", "shop").said.splitlines()[-1] == f"shop: {cure}"
+        page.unlink()
+        wait_until(lambda: why(run)["now"] != cure, "the file is gone")
+        assert run.app("offline", "shop").status == 0
+        assert why(run)["now"] == "offline: `app online shop` brings it back"

@@ -65,7 +65,7 @@ def test_both_are_told_the_good_start_first() -> None:
     text = words.why("shop", FAILURE, good)
     assert text.index("went well") < text.index("the start failed")
     assert "0.500 s  ready" in text
-    told = json.loads(words.as_json("shop", FAILURE, good))
+    told = json.loads(words.as_json("shop", FAILURE, good, ""))
     assert (told["exit"], told["last_start"]["generation"]) == ("exit status 3", 3)
 
 
@@ -73,7 +73,8 @@ def test_without_a_failure_it_stands_alone() -> None:
     good = started(Plugin()).report
     assert "went well" in words.why("shop", None, good)
     assert words.NOTHING_FAILED in words.why("shop", None, good)
-    told = json.loads(words.as_json("shop", None, good))
+    told = json.loads(words.as_json("shop", None, good, ""))
     assert (told["app"], told["at"], told["last_start"]["pid"]) == ("shop", 0.0, 8)
     assert words.why("shop", None, None) == f"shop: {words.NOTHING_FAILED}"
-    assert json.loads(words.as_json("shop", None, None)) is None
+    told = json.loads(words.as_json("shop", None, None, "does not run"))
+    assert (told["at"], told["last_start"], told["now"]) == (0.0, None, "does not run")
