@@ -35,8 +35,8 @@ class ClientCertificate(Module):
     def request(self, visit: Visit) -> Refuse | None:
         if visit.user is not None:
             return None
-        # A trusted proxy's certificate names the proxy, not the visitor it speaks for.
-        raw = b"" if visit.exchange.trusted else visit.exchange.caller.certificate
+        # Never a trusted proxy's, which names no visitor: Trust.speaker.
+        raw = visit.exchange.caller.certificate
         if not raw:
             return Refuse(403, "this wants a client certificate") if self._required else None
         identity = self._remembered(visit, raw)
