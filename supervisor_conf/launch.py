@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import marshal
 import os
-import sys
 
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
@@ -383,8 +382,3 @@ def _become(user: str, parent: int, environment: dict[str, str]) -> None:
     libc.prctl(set_pdeathsig, sigkill, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(NOT_LAUNCHED)
-
-
-if __name__ == "__main__":
-    sys.dont_write_bytecode = True
-    main()

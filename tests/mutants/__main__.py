@@ -23,7 +23,16 @@ from tests.mutants.fault import Fault
 from tests.mutants.faults import FAULTS
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("proxy", "supervisor_conf", "backend_shim", "tests", "pyproject.toml")
+COPIED = (
+    "proxy",
+    "supervisor_conf",
+    "backend_shim",
+    "tests",
+    "docs",
+    "examples",
+    "pyproject.toml",
+    "README.md",
+)
 AT_ONCE = int(os.environ.get("MUTANTS_AT_ONCE", os.cpu_count() or 1))
 #: Seconds for a run of tests without any fault.
 PATIENCE = 1200

@@ -18,9 +18,10 @@ from typing import Any, TypeVar
 
 from supervisor.xmlrpc import SupervisorTransport
 
-from supervisor_conf import cgroups, launch, nonces
+from supervisor_conf import cgroups, nonces
 from supervisor_conf.control import messages
 from supervisor_conf.control.codec import Decoder, encode
+from supervisor_conf.plugin.apps import launch_command
 from supervisor_conf.settings import Settings, settings_for_command, to_json
 
 HERE = Path(__file__).parent
@@ -90,7 +91,7 @@ class Rig:
                 )
             )
         for app in self.settings.apps:
-            command = shlex.join([self.python, "-I", "-S", launch.__file__, app.name])
+            command = shlex.join([self.python, *launch_command(app.name)[1:]])
             parts.append(section(f"program:{app.name}", command=command, **_APP))
         return "\n".join([*parts, self.extra])
 
