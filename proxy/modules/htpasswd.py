@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Mapping, Sized
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
@@ -79,13 +80,16 @@ class WatchedFile(Generic[Parsed]):
         self.value = self._read()
 
     def refresh(self, now: float) -> None:
-        """Take over a change. A file that is wrong changes nothing and is told once."""
+        """Take over a change: at once one that was made a while ago, before which nobody came; else when two looks have
+        seen the same. A file that is wrong changes nothing and is told once."""
         if now - self._looked < LOOK_EVERY:
             return
         self._looked = now
         seen, before = self._look(), self._seen
         self._seen = seen
-        if seen == self._stamp or seen != before or seen == self._refused:
+        if seen == self._stamp or seen == self._refused:
+            return
+        if seen != before and not _is_at_rest(seen):
             return
         try:
             self.value = self._read()
@@ -130,6 +134,10 @@ class WatchedFile(Generic[Parsed]):
             return self._parse(raw.decode("utf-8-sig"), str(self._path))
         except UnicodeDecodeError:
             raise BadFile(f"{self._path} is not UTF-8") from None
+
+
+def _is_at_rest(stamp: Stamp) -> bool:
+    return time.time_ns() - stamp[3] > LOOK_EVERY * 1e9
 
 
 class Htpasswd:

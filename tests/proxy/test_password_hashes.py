@@ -150,7 +150,10 @@ class Log:
 
 
 def written(path: Path, text: str) -> None:
+    """Just now, however long the test takes."""
     path.write_text(text, encoding="utf-8")
+    soon = time.time() + 3600
+    os.utime(path, (soon, soon))
 
 
 def looked(file: Htpasswd, now: float) -> set[str]:
@@ -171,6 +174,18 @@ def test_a_changed_file_is_taken_over_when_it_has_come_to_rest(tmp_path: Path, r
     assert looked(file, now + LOOK_EVERY) == {"ann"}  # it may be half written
     assert looked(file, now + 2 * LOOK_EVERY) == {"ann", "bob"}
     assert log.lines == [("htpasswd.changed", {"file": str(path), "entries": 2})]
+    file.close()
+
+
+def test_a_change_that_was_made_before_anybody_came_counts_at_once(tmp_path: Path) -> None:
+    """Who has been taken out of it does not sign in once more."""
+    path, log = tmp_path / "htpasswd", Log()
+    written(path, f"ann:{HASH}\nbob:{HASH}\n")
+    file = Htpasswd(path, 0.0, log)
+    written(path, f"ann:{HASH}\n")
+    a_while_ago = time.time() - 2 * LOOK_EVERY
+    os.utime(path, (a_while_ago, a_while_ago))
+    assert looked(file, LOOK_EVERY) == {"ann"}
     file.close()
 
 
