@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
-from proxy.headers import Fields
 from proxy.strict import TCHAR, is_host
 
 #: Proxies in a row that are listened to. Nobody has so many; an endless list must cost nothing.
@@ -52,19 +51,15 @@ class Origin:
 
 
 Said = tuple[tuple[bytes, bytes], ...]
-"""The fields that proxies speak by, in order, their names in lower case."""
+"""The fields that proxies speak by, in order, under their exact names in lower case: a look-alike (`X_Forwarded_For`)
+is a visitor's."""
 
 Trusts = Callable[[str], bool]
 """Whether the proxy at an address is believed."""
 
 
-def said_of(fields: Fields) -> Said:
-    """Under their exact names: a look-alike (`X_Forwarded_For`) is a visitor's."""
-    return tuple([(name.lower(), value) for name, value in fields if name.lower() in NAMES])
-
-
 def origin_of(said: Said, trusts: Trusts, *, x_forwarded: bool = True, forwarded: bool = True) -> Origin:
-    """What a trusted peer `said` (`said_of`): the first address from the right that is no trusted proxy's; if all are,
+    """What a trusted peer `said`: the first address from the right that is no trusted proxy's; if all are,
     the last one. It ends earlier at a hop that hides who spoke to it, or cannot be read: then the origin is the hop
     before that.
 

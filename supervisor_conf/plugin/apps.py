@@ -9,7 +9,6 @@ import os
 import secrets
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -368,17 +367,6 @@ def launch_order(
         "nonce": minted.nonce,
         "shim": str(shim) if shim is not None and app.shim == "auto" else "",
     }
-
-
-def launch_command(name: str) -> list[str]:
-    """The argv of an app's section in supervisord.conf."""
-    return [
-        sys.executable,
-        "-I",
-        "-S",
-        str(Path(launch.__file__).resolve().with_name("launch_main.py")),
-        name,
-    ]
 
 
 def free_port(host: str, taken: Collection[int]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from tests.kit.configs import app
@@ -25,25 +24,3 @@ def told(run: PorticoRun, target: str) -> Any:
 
 def pid_of(run: PorticoRun, target: str) -> int:
     return int(told(run, target)["pid"])
-
-
-def events(run: PorticoRun, name: str = "", **fields: object) -> list[dict[str, Any]]:
-    """Lines of portico.log, by their event and fields."""
-    lines = [json.loads(line) for line in (run.run_directory / "portico.log").read_text().splitlines()]
-    return [
-        line
-        for line in lines
-        if (not name or line["event"] == name)
-        and all(line.get(key) == value for key, value in fields.items())
-    ]
-
-
-def reload(run: PorticoRun, config: str) -> None:
-    """The configuration is another one from now on."""
-    file = run.directory / "portico.toml"
-    new = file.with_suffix(".new")
-    new.write_text(config.replace("@PORT@", str(run.port)))
-    run.person.owns(new)
-    new.rename(file)
-    done = run.app("reload")
-    assert done.status == 0, done.said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import pwd
 import re
@@ -234,6 +235,21 @@ class PorticoRun:
         argv = [str(self.person.bin / "supervisorctl"), "-c", config, "app", *words]
         return self.call(*argv, limit=limit)
 
+    def rewrite(self, config: str) -> None:
+        """Another configuration, in one step, as a careful editor does."""
+        file = self.directory / "portico.toml"
+        new = file.with_suffix(".new")
+        new.write_text(config.replace("@PORT@", str(self.port)))
+        self.person.owns(new)
+        new.rename(file)
+
+    def reload(self, config: str) -> str:
+        """The configuration is another one from now on; what `app reload` says."""
+        self.rewrite(config)
+        done = self.app("reload")
+        assert done.status == 0, done.said
+        return done.out
+
     def pid_of(self, process: str) -> int:
         """The pid that `supervisorctl status` shows for a process, 0 when it is not RUNNING."""
         status = self.supervisorctl("status").out
@@ -255,6 +271,13 @@ class PorticoRun:
             return {words[0]: int(words[3].rstrip(",")) for words in workers}
 
         return wait_until(running, "workers that run")
+
+    def events(self, name: str = "", **fields: object) -> list[dict[str, Any]]:
+        """Lines of portico.log, by their event and fields."""
+        lines = (self.run_directory / "portico.log").read_text().splitlines()
+        wanted = fields | ({"event": name} if name else {})
+        told = (json.loads(line) for line in lines)
+        return [one for one in told if all(one.get(key) == value for key, value in wanted.items())]
 
     def log_of(self, app: str) -> str:
         """Everything an app has printed, all its starts together."""

@@ -11,7 +11,7 @@ from hypothesis import event, example, given
 from hypothesis import strategies as st
 
 from proxy.forward import field_lines
-from proxy.forwarded import MAX_HOPS, Origin, Said, origin_of, said_of
+from proxy.forwarded import MAX_HOPS, NAMES, Origin, Said, origin_of
 from proxy.head import QuickReader
 from proxy.headers import Caller, Fields, own_lines, request_fields
 from proxy.peer import read_request
@@ -41,6 +41,10 @@ lures = st.one_of(
     ),
     st.text('for=",;\\_.10 ', max_size=30).map(str.encode),
 )  # fmt: skip
+
+
+def said_of(fields: Fields) -> Said:
+    return tuple([(name.lower(), value) for name, value in fields if name.lower() in NAMES])
 
 
 @dataclass(frozen=True)

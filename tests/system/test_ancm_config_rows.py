@@ -5,13 +5,11 @@ Each test bears the name of its row. Where Portico decides otherwise, the docstr
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -67,11 +65,6 @@ def environment_of(run: PorticoRun) -> dict[str, str]:
     """What the app has."""
     facts = run.get("/facts").json()
     return procfs.environ(facts["pid"])
-
-
-def events(run: PorticoRun) -> list[dict[str, Any]]:
-    lines = (run.run_directory / "portico.log").read_text().splitlines()
-    return [json.loads(line) for line in lines]
 
 
 def refused(folder: Path, text: str) -> str:
@@ -253,7 +246,7 @@ def test_disable_start_up_error_page(folder: Path, disabled: bool) -> None:
         assert page.status == 502
         assert ("502.5" in page.text) is not disabled
         assert ("bogus" in page.text) is not disabled
-        failed = [event for event in events(run) if event["event"] == "app.start-failed"]
+        failed = run.events("app.start-failed")
         assert [event["ancm"] for event in failed] == [1000, 1020]
         assert "bogus" in run.command("ctl", "app", "why", "apps", "--json").out
 
@@ -284,7 +277,7 @@ def test_check_utf_8_file(folder: Path) -> None:
         assert MIXED in page.text
         logs = sorted((site / MIXED).glob("stdout_*.log"))
         assert [log.read_bytes() for log in logs] == [f"{MIXED}\n".encode()] * 2  # one for each attempt
-        failed = [event for event in events(run) if event["event"] == "app.start-failed"]
+        failed = run.events("app.start-failed")
         assert "exit status 3" in failed[-1]["summary"]
 
 
@@ -304,7 +297,7 @@ def test_invalid_file_path_for_logs_a_file_in_place_of_the_folder(folder: Path) 
     deploy(site, web_config(sys.executable, SERVER, stdoutLogEnabled="true", stdoutLogFile=".\\logs\\std"))
     with run_web_config(site) as run:
         assert run.get("/").status == 200
-        problems = [event for event in events(run) if event["event"] == "app.log-problem"]
+        problems = run.events("app.log-problem")
         assert problems[0]["ancm"] == 1004
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit import procfs
-from tests.kit.ancm import events, pid_of, reload, row
+from tests.kit.ancm import pid_of, row
 from tests.kit.configs import front
 from tests.kit.run import PorticoRun
 from tests.kit.until import wait_for_end, wait_until
@@ -40,21 +40,21 @@ def test_rapid_fails_per_minute_test(run: PorticoRun, limit: int) -> None:
         pid = pid_of(run, f"/{name}/")
         procfs.kill(pid)
         seen.add(pid)
-        wait_until(lambda count=count: len(events(run, "app.crashed", app=name)) > count, "the crash")  # type: ignore[misc]
+        wait_until(lambda count=count: len(run.events("app.crashed", app=name)) > count, "the crash")  # type: ignore[misc]
     assert len(seen) == limit + 1
     wait_until(lambda: run.get(f"/{name}/").status == 502, "the refusal")
     answers = [run.get(f"/{name}/") for _ in range(3)]
     assert [answer.status for answer in answers] == [502] * 3
     assert all(0 < int(answer.header("retry-after") or 0) <= 60 for answer in answers)
-    (told,) = events(run, "app.rapid-fail", app=name)
+    (told,) = run.events("app.rapid-fail", app=name)
     assert (told["ancm"], told["rapid_fails_per_minute"]) == (1003, limit)
-    assert len(events(run, "app.spawned", app=name)) == limit + 1
+    assert len(run.events("app.spawned", app=name)) == limit + 1
 
 
 @pytest.mark.parametrize(("name", "status"), [("patient", 200), ("hasty", 502)])
 def test_startup_time_limit_test(run: PorticoRun, name: str, status: int) -> None:
     assert run.get(f"/{name}/").status == status
-    failed = [told["ancm"] for told in events(run, "app.start-failed", app=name)]
+    failed = [told["ancm"] for told in run.events("app.start-failed", app=name)]
     assert failed == ([] if status == 200 else [1000, 1020])  # two attempts
 
 
@@ -91,14 +91,14 @@ def test_shutdown_time_limit_test(folder: Path) -> None:
         before = {name: pid_of(run, f"/{name}/") for name in SHUTDOWNS}
         guarded = {name: name != "disabled" for name in SHUTDOWNS}
         wait_until(
-            lambda: {told["app"]: told["guarded"] for told in events(run, "app.guard")} == guarded,
+            lambda: {told["app"]: told["guarded"] for told in run.events("app.guard")} == guarded,
             "who knows the message",
         )
-        reload(run, config("blue"))
+        run.reload(config("blue"))
         ended = {}
         for name, pid in before.items():
             wait_for_end(pid)
-            (told,) = wait_until(lambda pid=pid: events(run, "app.exited", pid=pid), "its exit")  # type: ignore[misc]
+            (told,) = wait_until(lambda pid=pid: run.events("app.exited", pid=pid), "its exit")  # type: ignore[misc]
             ended[name] = told["status"]
             assert pid_of(run, f"/{name}/") != pid
         assert ended == {
@@ -107,9 +107,9 @@ def test_shutdown_time_limit_test(folder: Path) -> None:
             "short": "killed by SIGKILL",
             "disabled": "exit status 0",
         }
-        messages = {told["app"]: told["accepted"] for told in events(run, "app.shutdown-message", ancm=1006)}
+        messages = {told["app"]: told["accepted"] for told in run.events("app.shutdown-message", ancm=1006)}
         assert messages == {"long": True, "short": True}
-        killed = {told["app"]: told["pid"] for told in events(run, "app.killed", ancm=1005)}
+        killed = {told["app"]: told["pid"] for told in run.events("app.killed", ancm=1005)}
         assert killed == {"none": before["none"], "short": before["short"]}
 
 
@@ -117,13 +117,13 @@ def test_v21_shutdown_time_limit_test(folder: Path) -> None:
     """The same by app_offline.htm: it goes by itself, within its limit."""
     with PorticoRun(folder, front() + row(path="/", environment={"STOP_DELAY": "1"})) as run:
         pid = pid_of(run, "/")
-        wait_until(lambda: events(run, "app.guard", guarded=True), "that it knows the message")
+        wait_until(lambda: run.events("app.guard", guarded=True), "that it knows the message")
         (folder / "apps" / "app_offline.htm").write_text("back soon")
         wait_for_end(pid)
         assert run.get("/").status == 503
         (folder / "apps" / "app_offline.htm").unlink()
         wait_until(lambda: run.get("/").status == 200, "the app")
         assert pid_of(run, "/") != pid
-        assert [told["accepted"] for told in events(run, "app.shutdown-message")] == [True]
-        assert events(run, "app.exited", pid=pid)[0]["status"] == "exit status 0"
-        assert not events(run, "app.killed")
+        assert [told["accepted"] for told in run.events("app.shutdown-message")] == [True]
+        assert run.events("app.exited", pid=pid)[0]["status"] == "exit status 0"
+        assert not run.events("app.killed")

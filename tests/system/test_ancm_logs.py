@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.ancm import pid_of, reload, row
+from tests.kit.ancm import pid_of, row
 from tests.kit.configs import front
 from tests.kit.run import PorticoRun
 from tests.kit.until import wait_for_end, wait_until
@@ -33,12 +33,12 @@ def test_stdout_log_enabled_test(folder: Path) -> None:
     with PorticoRun(folder, config("")) as run:
         pid = pid_of(run, "/?say=unheard")
         assert not (folder / "logs" / "stdout").exists()
-        reload(run, config("logs/deep/stdout"))
+        run.reload(config("logs/deep/stdout"))
         run.get("/?say=heard")
         (log,) = (folder / "logs" / "deep").glob("stdout_*.log")
         wait_until(lambda: log.read_text() == "heard\nheard\n", "both streams in the file")
         assert pid_of(run, "/") == pid
-        reload(run, config(""))
+        run.reload(config(""))
         run.get("/?say=unheard")
         log.unlink()
         (folder / "logs" / "deep").rmdir()

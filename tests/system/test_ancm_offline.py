@@ -10,7 +10,7 @@ import pytest
 from websockets.frames import CloseCode, Opcode
 
 from tests.kit import environments
-from tests.kit.ancm import events, pid_of, reload, row
+from tests.kit.ancm import pid_of, row
 from tests.kit.client import Response
 from tests.kit.configs import app, front
 from tests.kit.load import Load
@@ -67,8 +67,8 @@ def test_app_offline_test_with_renaming(run: PorticoRun) -> None:
         here.rename(away)
         answers(run, 200)
         assert pid_of(run, "/") != pid
-        assert events(run, "app.moved", ancm=1001)[-1]["generation"] > 1
-    assert {told["ancm"] for told in events(run, "app.offline")} == {1012}
+        assert run.events("app.moved", ancm=1001)[-1]["generation"] > 1
+    assert {told["ancm"] for told in run.events("app.offline")} == {1012}
 
 
 def test_app_offline_test_with_deleting(run: PorticoRun) -> None:
@@ -87,7 +87,7 @@ def test_app_offline_dropped_while_site_is_down_site_returns_503(folder: Path) -
     (folder / "apps" / "app_offline.htm").write_text(PAGE)
     with PorticoRun(folder, front() + row(path="/")) as run:
         assert is_the_page(run.get("/"))
-        assert not events(run, "app.spawned")
+        assert not run.events("app.spawned")
 
 
 def test_locked_app_offline_dropped_while_site_is_down_site_returns_503(
@@ -104,8 +104,8 @@ def test_locked_app_offline_dropped_while_site_is_down_site_returns_503(
     with PorticoRun(folder, front() + row(path="/"), person=person) as run:
         answer = run.get("/")
         assert (answer.status, answer.body) == (503, b"")
-        assert not events(run, "app.spawned")
-        assert "Permission denied" in events(run, "app.offline-page")[0]["problem"]
+        assert not run.events("app.spawned")
+        assert "Permission denied" in run.events("app.offline-page")[0]["problem"]
 
 
 def test_app_offline_dropped_while_site_failed_to_start_in_shim_app_offline_served(folder: Path) -> None:
@@ -167,7 +167,7 @@ def test_names_that_begin_like_app_offline(run: PorticoRun) -> None:
     (file_of(run, "restart.txt")).touch()
     wait_for_end(pid)
     assert run.get("/").status == 200
-    assert not events(run, "app.offline")
+    assert not run.events("app.offline")
 
 
 def test_v21_web_socket_app_offline_test(folder: Path) -> None:
@@ -195,7 +195,7 @@ def test_v21_web_socket_recycled_with_config_change_test(folder: Path) -> None:
             with WebSocketVisitor(run.url, "/sockets") as visitor:
                 visitor.send("hello")
                 assert visitor.text() == "hello"
-                reload(run, front(drain_limit=1) + WEBSOCKETS + f'environment.NUMBER = "{number}"\n')
+                run.reload(front(drain_limit=1) + WEBSOCKETS + f'environment.NUMBER = "{number}"\n')
                 last = visitor.until_end()[-1]
                 going = CloseCode.SERVICE_RESTART.to_bytes(2, "big")
                 assert (last.opcode, last.data[:2]) == (Opcode.CLOSE, going)

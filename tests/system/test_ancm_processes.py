@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.kit import procfs
-from tests.kit.ancm import events, pid_of, reload, row, told
+from tests.kit.ancm import pid_of, row, told
 from tests.kit.client import Response, Visitor
 from tests.kit.configs import front
 from tests.kit.load import Load, all_at_once
@@ -23,10 +23,10 @@ def test_recycle_application_after_backend_process_being_killed(folder: Path) ->
         seen = [pid_of(run, "/")]
         for _ in range(3):
             procfs.kill(seen[-1])
-            wait_until(lambda: events(run, "app.exited", pid=seen[-1]), "the crash")
+            wait_until(lambda: run.events("app.exited", pid=seen[-1]), "the crash")
             seen.append(pid_of(run, "/"))
         assert len(set(seen)) == 4
-        assert [told["ancm"] for told in events(run, "app.exited")] == [1030] * 3
+        assert [told["ancm"] for told in run.events("app.exited")] == [1030] * 3
 
 
 def test_recycle_application_after_web_config_updated(folder: Path) -> None:
@@ -47,7 +47,7 @@ def test_recycle_application_after_web_config_updated(folder: Path) -> None:
         assert answer["environment"]["NUMBER"] == "1"
         assert answer["pid"] != pid
         assert procfs.descendants(run.pid) >= {answer["pid"]}
-        assert len(events(run, "app.spawned")) == 4
+        assert len(run.events("app.spawned")) == 4
 
 
 def test_configuration_touched_stress(folder: Path) -> None:
@@ -65,7 +65,7 @@ def test_configuration_touched_stress(folder: Path) -> None:
             for number in range(100):
                 (folder / "apps" / "restart.txt").touch()
                 if number % 25 == 24:
-                    reload(run, config(number))
+                    run.reload(config(number))
             coming.wait_for_more(10)
         assert set(keeping.tally) | set(coming.tally) == {"200"}, (keeping.tally, coming.tally)
         assert pid_of(run, "/") != first
@@ -84,7 +84,7 @@ def test_processes_per_application_test(folder: Path) -> None:
     """Ten, two and one, one after the other while it runs."""
     with PorticoRun(folder, front() + row(path="/", processes=10)) as run:
         run.get("/")
-        wait_until(lambda: len(events(run, "app.moved", now="READY")) == 10, "ten that are ready")
+        wait_until(lambda: len(run.events("app.moved", now="READY")) == 10, "ten that are ready")
         with Visitor(run.url) as visitor:  # one worker, which may learn of the last of them a moment later
             ten = wait_until(
                 lambda: (
@@ -92,16 +92,16 @@ def test_processes_per_application_test(folder: Path) -> None:
                 ),
                 "ten pids in twenty requests",
             )
-        assert {told["pid"] for told in events(run, "app.spawned")} == ten
-        reload(run, front() + row(path="/", processes=2))
+        assert {told["pid"] for told in run.events("app.spawned")} == ten
+        run.reload(front() + row(path="/", processes=2))
         wait_until(lambda: sum(map(procfs.alive, ten)) == 2, "the end of eight")
         two = all_pids(run)
         assert len(two) == 2
         assert two <= ten
-        reload(run, front() + row(path="/"))
+        run.reload(front() + row(path="/"))
         wait_until(lambda: sum(map(procfs.alive, ten)) == 1, "the end of one more")
         assert len(all_pids(run)) == 1
-        assert len(events(run, "app.spawned")) == 10
+        assert len(run.events("app.spawned")) == 10
 
 
 def test_runs_two_out_of_process_apps(folder: Path) -> None:

@@ -17,11 +17,6 @@ from tests.kit.until import wait_for_end, wait_until
 LIFE = "python life.py"
 
 
-def events(run: PorticoRun, name: str) -> list[dict[str, object]]:
-    lines = (run.run_directory / "portico.log").read_text().splitlines()
-    return [event for event in map(json.loads, lines) if event["event"] == name]
-
-
 def only(run: PorticoRun, name: str = "shop") -> dict[str, object]:
     """The one row of `app status NAME --json`."""
     (row,) = json.loads(run.app("status", name, "--json").out)["apps"]
@@ -36,17 +31,17 @@ def test_an_app_that_fails_too_often_is_refused_at_once_until_it_is_reset(folder
         broken.touch()
         for _ in range(3):  # more than two
             assert run.get("/").status == 502
-        spawned = len(events(run, "app.spawned"))
+        spawned = len(run.events("app.spawned"))
         answers = [run.get("/", [("Accept", "text/plain")]) for _ in range(4)]
         assert {answer.status for answer in answers} == {502}
         assert all("too often" in answer.text for answer in answers)
         assert all(0 < int(answer.header("retry-after") or 0) <= 60 for answer in answers)
-        assert len(events(run, "app.spawned")) == spawned
+        assert len(run.events("app.spawned")) == spawned
         assert only(run)["state"] == "FAILED"
         procfs.kill(run.keeper())  # the next one knows it too
-        wait_until(lambda: len(events(run, "keeper.began")) == 2, "the next keeper")
+        wait_until(lambda: len(run.events("keeper.began")) == 2, "the next keeper")
         assert run.get("/").status == 502
-        assert len(events(run, "app.spawned")) == spawned
+        assert len(run.events("app.spawned")) == spawned
         broken.unlink()
         assert run.app("reset", "shop").status == 0
         wait_until(lambda: run.get("/").status == 200, "an answer, as soon as the workers know")
@@ -75,7 +70,7 @@ def test_an_eager_app_that_ends_at_once_is_not_started_in_a_tight_loop(folder: P
         procfs.kill(pid)
         wait_until(lambda: only(run)["state"] == "FAILED", "the breaker")
         # the one that was killed, and two attempts for each failure after it
-        assert len(events(run, "app.spawned")) <= 1 + 2 * 6
+        assert len(run.events("app.spawned")) <= 1 + 2 * 6
         (folder / "apps" / "broken").unlink()
         run.app("reset", "shop")
         wait_until(lambda: only(run)["state"] == "READY", "a start without a request")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
@@ -137,9 +136,8 @@ def test_without_overlap_requests_wait_and_two_never_run_together(folder: Path) 
         assert not load.failures, load.tally
         assert not procfs.alive(old)
         assert pid_of_an_answer(run) != old
-        moves = [json.loads(line) for line in (run.run_directory / "portico.log").read_text().splitlines()]
-        moves = [one for one in moves if one["event"] in ("app.spawned", "app.exited")]
-        assert [one["event"] for one in moves][:3] == ["app.spawned", "app.exited", "app.spawned"]
+        moves = [one["event"] for one in run.events() if one["event"] in ("app.spawned", "app.exited")]
+        assert moves[:3] == ["app.spawned", "app.exited", "app.spawned"]
 
 
 def test_a_recycle_goes_on_when_the_keeper_dies_in_the_middle(folder: Path) -> None:

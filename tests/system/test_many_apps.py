@@ -51,5 +51,4 @@ def test_of_a_hundred_apps_only_the_one_that_is_asked_runs(folder: Path) -> None
 
 
 def stages_of_the_end(run: PorticoRun) -> list[str]:
-    events = [json.loads(line) for line in (run.run_directory / "portico.log").read_text().splitlines()]
-    return [event["stage"] for event in events if event["event"] == "shutdown.stage"]
+    return [event["stage"] for event in run.events("shutdown.stage")]

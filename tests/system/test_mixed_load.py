@@ -7,7 +7,6 @@ Afterwards nothing is left of it: no failure, no descriptor, no greenlet that sh
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import subprocess
@@ -191,10 +190,9 @@ def test_mixed_load_fails_nobody_and_leaves_nothing(run: PorticoRun) -> None:
 
     assert run.get("/shop/fixed?size=10").body == content(10)
     assert run.supervisorctl("restart", "portico-front:*").status == 0
-    events = [json.loads(line) for line in (run.run_directory / "portico.log").read_text().splitlines()]
-    drained = [event["connections"] for event in events if event["event"] == "front.draining"]
+    drained = [event["connections"] for event in run.events("front.draining")]
     assert drained == [0] * len(workers)  # no connection is in a worker's mind that is not on the wire
-    assert not [event for event in events if event["event"] == "connection.defect"]
+    assert not run.events("connection.defect")
 
 
 def lines_of_wrk(run: PorticoRun) -> int:

@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.kit.ancm import events
 from tests.kit.certificates import Authority
 from tests.kit.client import Visitor
 from tests.kit.configs import app, front
@@ -122,7 +121,7 @@ def test_static_files_are_sent_by_who_may_not_enter_the_folders_above(folder: Pa
         if os.geteuid() == 0:  # the workers are another user than the one who may read it
             assert run.get("/files/private.txt").status == 403
             sentence = f"chmod o+r {folder}/closed/public/private.txt"
-            doubts = events(run, "front.module-doubt", module="static")
+            doubts = run.events("front.module-doubt", module="static")
             assert len(doubts) == len(run.workers())
             assert all(one["problem"].endswith(sentence) for one in doubts)
             assert sentence in run.command("check").err

@@ -20,15 +20,6 @@ OTHER = app("other", path="/other", directory=".", command="python apps/one_piec
 LIFE = "python life.py"
 
 
-def write(run: PorticoRun, config: str) -> None:
-    """In one step, as a careful editor does."""
-    file = run.directory / "portico.toml"
-    new = file.with_suffix(".new")
-    new.write_text(config.replace("@PORT@", str(run.port)))
-    run.person.owns(new)
-    new.rename(file)
-
-
 def pid_of(run: PorticoRun, target: str) -> int:
     return int(run.get(target).json()["pid"])
 
@@ -48,7 +39,7 @@ def test_a_changed_command_recycles_that_app_alone_and_fails_no_request(folder: 
         shop, other = pid_of(run, "/"), pid_of(run, "/other/")
         workers, keeper = run.workers(), run.keeper()
         with Load(run.url, "/", clients=4) as load:
-            write(run, front() + app(command=f"{LIFE} again", shutdown_time_limit=7) + OTHER)
+            run.rewrite(front() + app(command=f"{LIFE} again", shutdown_time_limit=7) + OTHER)
             done = run.app("reload")
             load.wait_for_more(20)
         assert done.status == 0, done.said
@@ -68,7 +59,7 @@ def test_an_app_comes_and_goes_while_another_one_is_asked(folder: Path) -> None:
     with PorticoRun(folder, front() + app(command=LIFE)) as run:
         shop = pid_of(run, "/")
         with Load(run.url, "/", clients=4) as load:
-            write(run, front() + app(command=LIFE) + OTHER)
+            run.rewrite(front() + app(command=LIFE) + OTHER)
             done = run.app("reload")
             assert done.status == 0, done.said
             assert names(run) == {"shop", "other"}
@@ -76,7 +67,7 @@ def test_an_app_comes_and_goes_while_another_one_is_asked(folder: Path) -> None:
             assert other != shop
             assert run.pid_of("other") == other
             load.wait_for_more(20)
-            write(run, front() + app(command=LIFE))
+            run.rewrite(front() + app(command=LIFE))
             done = run.app("reload")
             assert done.status == 0, done.said
             assert names(run) == {"shop"}
@@ -87,7 +78,7 @@ def test_an_app_comes_and_goes_while_another_one_is_asked(folder: Path) -> None:
         assert pid_of(run, "/") == shop
         assert "other" not in (run.run_directory / "supervisord.conf").read_text()
         assert run.app("why", "other").status == 1
-        write(run, front() + app(command=LIFE) + OTHER)
+        run.rewrite(front() + app(command=LIFE) + OTHER)
         assert run.app("reload").status == 0
         assert pid_of(run, "/other/") not in (other, shop)
 
@@ -97,7 +88,7 @@ def test_a_setting_of_the_workers_takes_effect(folder: Path) -> None:
         shop, workers = pid_of(run, "/facts"), run.workers()
         assert post(run, 2000) != 413
         with Load(run.url, "/", clients=4) as load:
-            write(run, front(max_request_body=1000) + app())
+            run.rewrite(front(max_request_body=1000) + app())
             done = run.app("reload")
             load.wait_for_more(20)
         assert done.status == 0, done.said
@@ -123,7 +114,7 @@ def test_what_cannot_be_taken_over_changes_nothing_and_is_told(
     with PorticoRun(folder, front() + app(command=LIFE)) as run:
         before = pid_of(run, "/"), run.workers(), run.keeper()
         conf = (run.run_directory / "supervisord.conf").read_bytes()
-        write(run, config)
+        run.rewrite(config)
         done = run.app("reload")
         assert done.status == 1
         assert sentence in done.err
@@ -135,12 +126,12 @@ def test_what_cannot_be_taken_over_changes_nothing_and_is_told(
 def test_when_the_new_one_does_not_come_the_old_one_stays(folder: Path) -> None:
     with PorticoRun(folder, front() + app(command=LIFE)) as run:
         shop = pid_of(run, "/")
-        write(run, front() + app(command="python broken.py"))
+        run.rewrite(front() + app(command="python broken.py"))
         done = run.app("reload")
         assert done.status == 1
         assert "left as it is" in done.err
         assert pid_of(run, "/") == shop
-        write(run, front() + app(command=UVICORN))
+        run.rewrite(front() + app(command=UVICORN))
         assert run.app("reload").status == 0
         wait_for_end(shop)
 
@@ -148,11 +139,11 @@ def test_when_the_new_one_does_not_come_the_old_one_stays(folder: Path) -> None:
 def test_sighup_is_a_reload(folder: Path) -> None:
     with PorticoRun(folder, front() + app(command=LIFE)) as run:
         shop = pid_of(run, "/")
-        write(run, "[front\n")
+        run.rewrite("[front\n")
         os.kill(run.pid, signal.SIGHUP)
         run.wait_for_output("Nothing was changed")
         assert "portico.toml" in run.output
-        write(run, front() + app(command=LIFE, environment={"COLOUR": "red"}))
+        run.rewrite(front() + app(command=LIFE, environment={"COLOUR": "red"}))
         os.kill(run.pid, signal.SIGHUP)
         wait_for_end(shop)
         run.wait_for_output("changed shop")
@@ -165,10 +156,10 @@ def test_sighup_is_a_reload(folder: Path) -> None:
 def test_reload_on_change_is_a_reload(folder: Path) -> None:
     with PorticoRun(folder, front(reload_on_change=True) + app(command=LIFE)) as run:
         shop = pid_of(run, "/")
-        write(run, "[front\n")
+        run.rewrite("[front\n")
         run.wait_for_output("Nothing was changed")
         assert pid_of(run, "/") == shop
-        write(run, front(reload_on_change=True) + app(command=f"{LIFE} again"))
+        run.rewrite(front(reload_on_change=True) + app(command=f"{LIFE} again"))
         wait_for_end(shop)
         assert pid_of(run, "/") != shop
         assert run.output.count("Nothing was changed") == 1
@@ -179,7 +170,7 @@ def test_the_keeper_is_killed_right_after(folder: Path, at_once: bool) -> None:
     with PorticoRun(folder, front() + app(command=LIFE) + OTHER) as run:
         shop, other, keeper = pid_of(run, "/"), pid_of(run, "/other/"), run.keeper()
         with Load(run.url, "/", clients=3) as load:
-            write(run, front(via="front") + app(command=f"{LIFE} again"))
+            run.rewrite(front(via="front") + app(command=f"{LIFE} again"))
             if at_once:  # the keeper never hears of it
                 os.kill(keeper, signal.SIGSTOP)
             os.kill(run.pid, signal.SIGHUP)
@@ -198,7 +189,7 @@ def test_the_keeper_is_killed_right_after(folder: Path, at_once: bool) -> None:
 
 def test_workers_that_are_killed_later_have_the_new_settings(folder: Path) -> None:
     with PorticoRun(folder, front() + app()) as run:
-        write(run, front(max_request_body=1000) + app())
+        run.rewrite(front(max_request_body=1000) + app())
         assert run.app("reload").status == 0
         for worker in run.workers().values():
             procfs.kill(worker)

@@ -14,7 +14,7 @@ from tests.kit.configs import app, front
 from tests.kit.load import Load
 from tests.kit.run import PorticoRun
 from tests.kit.until import wait_for_end, wait_until
-from tests.system.test_reload import LIFE, names, post, write
+from tests.system.test_reload import LIFE, names, post
 
 
 def seats(run: PorticoRun) -> dict[str, int]:
@@ -32,7 +32,7 @@ def reloads(run: PorticoRun) -> int:
 
 
 def reload(run: PorticoRun, config: str) -> str:
-    write(run, config)
+    run.rewrite(config)
     done = run.app("reload")
     assert done.status == 0, done.said
     assert "No config updates" in run.supervisorctl("reread").out
@@ -44,12 +44,12 @@ def test_an_app_gets_more_processes_and_fewer(folder: Path) -> None:
         first = int(run.get("/").json()["pid"])
         workers = run.workers()
         with Load(run.url, "/", clients=6) as load:
-            assert "changed shop" in reload(run, front() + app(command=LIFE, processes=3))
+            assert "changed shop" in run.reload(front() + app(command=LIFE, processes=3))
             more = wait_until(lambda: len(found := seats(run)) == 3 and found, "three processes")
             assert set(more) == {"shop:0", "shop:1", "shop:2"}
             assert more["shop:0"] == first
             load.wait_for_more(50)
-            reload(run, front() + app(command=LIFE))
+            run.reload(front() + app(command=LIFE))
             for name in ("shop:1", "shop:2"):
                 wait_for_end(more[name])
             wait_until(lambda: names(run) == {"shop"}, "one process")
@@ -68,7 +68,7 @@ def test_fewer_processes_and_another_command_in_one_step(folder: Path) -> None:
         run.get("/")
         old = wait_until(lambda: len(found := seats(run)) == 2 and found, "two processes")
         with Load(run.url, "/", clients=6) as load:
-            reload(run, front() + app(command=f"{LIFE} again"))
+            run.reload(front() + app(command=f"{LIFE} again"))
             load.wait_for_more(20)
         assert set(load.tally) == {"200"}, load.tally
         for pid in old.values():
@@ -79,7 +79,7 @@ def test_fewer_processes_and_another_command_in_one_step(folder: Path) -> None:
 
 def test_an_app_that_does_not_run_has_its_places_at_the_next_start(folder: Path) -> None:
     with PorticoRun(folder, front() + app(command=LIFE, processes=3)) as run:
-        reload(run, front() + app(command=LIFE, processes=2))
+        run.reload(front() + app(command=LIFE, processes=2))
         assert names(run) == {"shop:0", "shop:1"}
         run.get("/")
         wait_until(lambda: set(seats(run)) == {"shop:0", "shop:1"}, "two processes")
@@ -94,7 +94,7 @@ def test_the_keeper_is_killed_in_the_middle(folder: Path, at_once: bool) -> None
         keeper = run.keeper()
         with Load(run.url, "/", clients=3) as load:
             for number, processes in enumerate((3, 1), 1):
-                write(run, front() + app(command=f"{LIFE} {processes}", processes=processes))
+                run.rewrite(front() + app(command=f"{LIFE} {processes}", processes=processes))
                 if at_once:  # it never hears of it
                     os.kill(keeper, signal.SIGSTOP)
                 os.kill(run.pid, signal.SIGHUP)
@@ -118,12 +118,12 @@ def test_there_are_more_workers_and_fewer(folder: Path) -> None:
         before = run.workers()
         shop = int(run.get("/").json()["pid"])
         with Load(run.url, "/sleep?s=0.02", clients=6, keep_alive=False) as load:
-            assert "workers" in reload(run, front(workers=3) + app(command=LIFE))
+            assert "workers" in run.reload(front(workers=3) + app(command=LIFE))
             more = run.workers()
             assert set(more) == {f"portico-front:{number}" for number in range(3)}
             assert before.items() <= more.items(), "the one that was there stays"
             load.wait_for_more(30)
-            reload(run, front(workers=2) + app(command=LIFE))
+            run.reload(front(workers=2) + app(command=LIFE))
             assert run.workers().items() <= more.items()
             assert len(run.workers()) == 2
             assert not procfs.alive(more["portico-front:2"])
@@ -138,7 +138,7 @@ def test_fewer_workers_and_another_setting_of_theirs_in_one_step(folder: Path) -
     with PorticoRun(folder, front(workers=3) + app(command=LIFE)) as run:
         before = run.workers()
         with Load(run.url, "/", clients=4) as load:
-            reload(run, front(workers=1, max_request_body=1000) + app(command=LIFE))
+            run.reload(front(workers=1, max_request_body=1000) + app(command=LIFE))
             load.wait_for_more(10)
         assert set(load.tally) == {"200"}, load.tally
         (worker,) = run.workers().values()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -18,16 +17,9 @@ from tests.kit.configs import app, front
 from tests.kit.load import Load
 from tests.kit.run import PorticoRun
 from tests.kit.until import wait_for_end, wait_until
-from tests.system.test_reload import LIFE, pid_of, post, write
+from tests.system.test_reload import LIFE, pid_of, post
 
 BASE = front() + app(command=LIFE)
-
-
-def reload(run: PorticoRun, config: str) -> str:
-    write(run, config)
-    done = run.app("reload")
-    assert done.status == 0, done.said
-    return done.out
 
 
 @contextmanager
@@ -39,8 +31,7 @@ def nobody_is_replaced(run: PorticoRun) -> Iterator[None]:
 
 def kill_new_worker(run: PorticoRun, number: int, signal_number: int = signal.SIGKILL) -> int:
     """As soon as it is there: it has not even imported what it needs. Returns its pid, 0 while it is not there."""
-    lines = (run.run_directory / "portico.log").read_text().splitlines()
-    spawned = [json.loads(line)["pid"] for line in lines if f"portico-front:{number}-new" in line]
+    spawned = [event["pid"] for event in run.events("worker.spawned", worker=f"portico-front:{number}-new")]
     if spawned:
         os.kill(spawned[-1], signal_number)
     return spawned[-1] if spawned else 0
@@ -63,21 +54,21 @@ def test_what_the_keeper_sees_to_replaces_nobody(folder: Path) -> None:
             "overlap": False,
             "recycle_after": {"requests": 100000},
         }
-        assert "changed shop" in reload(run, front() + app(command=LIFE, **keys))
+        assert "changed shop" in run.reload(front() + app(command=LIFE, **keys))
 
 
 def test_health_that_is_asked_for_from_now_on_is_asked_for(folder: Path) -> None:
     with PorticoRun(folder, BASE) as run:
         shop = pid_of(run, "/")
         (folder / "apps" / "sick").write_text(str(shop))
-        reload(run, front() + app(command=LIFE, health="/health", health_interval=60))
-        reload(run, front() + app(command=LIFE, health="/health", health_interval=1, health_failures=1))
+        run.reload(front() + app(command=LIFE, health="/health", health_interval=60))
+        run.reload(front() + app(command=LIFE, health="/health", health_interval=1, health_failures=1))
         wait_for_end(shop)
 
 
 def test_an_app_that_is_eager_from_now_on_is_started(folder: Path) -> None:
     with PorticoRun(folder, BASE) as run:
-        reload(run, front() + app(command=LIFE, start="eager"))
+        run.reload(front() + app(command=LIFE, start="eager"))
         wait_until(lambda: run.pid_of("shop"), "the app")
 
 
@@ -85,7 +76,7 @@ def test_what_workers_do_replaces_them_alone(folder: Path) -> None:
     with PorticoRun(folder, BASE) as run:
         shop, workers = pid_of(run, "/"), run.workers()
         with Load(run.url, "/", clients=4) as load:
-            reload(run, front() + app(command=LIFE, methods=["GET"], request_timeout=0.5))
+            run.reload(front() + app(command=LIFE, methods=["GET"], request_timeout=0.5))
             load.wait_for_more(20)
         assert set(load.tally) == {"200"}, load.tally
         assert not set(run.workers().values()) & set(workers.values())
@@ -97,7 +88,7 @@ def test_what_workers_do_replaces_them_alone(folder: Path) -> None:
 def test_the_output_goes_to_another_file_from_now_on(folder: Path) -> None:
     with PorticoRun(folder, BASE) as run, nobody_is_replaced(run):
         run.get("/sleep?s=0")
-        reload(run, front() + app(command=LIFE, stdout_log="elsewhere/out"))
+        run.reload(front() + app(command=LIFE, stdout_log="elsewhere/out"))
         run.get("/sleep?s=0")
         logs = folder / "elsewhere"
         wait_until(
@@ -105,13 +96,13 @@ def test_the_output_goes_to_another_file_from_now_on(folder: Path) -> None:
         )
         assert run.log_of("shop").count("a request sleeps") == 1
         assert "a request sleeps" in run.app("log", "shop").out
-        reload(run, front() + app(command=LIFE, stdout_log="elsewhere/out", stdout_log_max_bytes=20))
+        run.reload(front() + app(command=LIFE, stdout_log="elsewhere/out", stdout_log_max_bytes=20))
         for _ in range(3):
             run.get("/sleep?s=0")
         wait_until(lambda: len(list(logs.glob("out_*"))) > 1, "a log that was turned over")
-        reload(run, front() + app(command=LIFE, stdout_log=""))
+        run.reload(front() + app(command=LIFE, stdout_log=""))
         run.get("/sleep?s=0")
-        reload(run, BASE)
+        run.reload(BASE)
         run.get("/sleep?s=0")
         wait_until(lambda: run.log_of("shop").count("a request sleeps") == 2, "the first file again")
 
@@ -123,18 +114,18 @@ def test_another_content_of_the_environment_file_recycles_the_app(folder: Path) 
     with PorticoRun(folder, config) as run:
         shop = pid_of(run, "/")
         os.utime(file, (0, 0))
-        assert "nothing has changed" in reload(run, config)
+        assert "nothing has changed" in run.reload(config)
         assert pid_of(run, "/") == shop
         file.write_text("COLOUR=blue\n")
-        assert "changed shop" in reload(run, config)
+        assert "changed shop" in run.reload(config)
         wait_for_end(shop)
         assert procfs.environ(pid_of(run, "/"))["COLOUR"] == "blue"
         procfs.kill(pid_of(run, "/"))
         wait_until(lambda: run.get("/").status == 502, "too many failures")
-        assert "nothing has changed" in reload(run, config)
+        assert "nothing has changed" in run.reload(config)
         assert run.get("/").status == 502
         file.write_text("COLOUR=green\n")
-        reload(run, config)
+        run.reload(config)
         assert (
             procfs.environ(pid_of(run, "/"))["COLOUR"] == "green"
         )  # a fresh breaker, as after any other change
@@ -149,13 +140,13 @@ def test_a_fixed_port_that_moves_loses_no_request(folder: Path) -> None:
     with PorticoRun(folder, front() + app(command=LIFE, port=first)) as run:
         shop = pid_of(run, "/")
         with Load(run.url, "/", clients=4) as load:
-            reload(run, front() + app(command=LIFE, port=second))
+            run.reload(front() + app(command=LIFE, port=second))
             load.wait_for_more(10)
         assert set(load.tally) == {"200"}, load.tally
         assert httpx.get(f"http://127.0.0.1:{second}/").json()["pid"] == pid_of(run, "/") != shop
         with socket.create_server(("127.0.0.1", 0)) as foreign:
             taken = foreign.getsockname()[1]
-            write(run, front() + app(command=LIFE, port=taken))
+            run.rewrite(front() + app(command=LIFE, port=taken))
             refused = run.app("reload")
         assert refused.status == 1
         assert f"somebody else listens on 127.0.0.1:{taken}" in refused.err
@@ -169,7 +160,7 @@ def test_two_fixed_ports_may_be_exchanged(folder: Path) -> None:
 
     with PorticoRun(folder, config(first, second)) as run:
         shop, other = pid_of(run, "/"), pid_of(run, "/other/")
-        write(run, config(second, first))
+        run.rewrite(config(second, first))
         run.app("reload")
         wait_for_end(shop)
         wait_for_end(other)
@@ -189,7 +180,7 @@ def test_between_two_paths_nobody_is_sent_where_the_other_is_meant(folder: Path)
             Load(run.url, "/new/x", clients=3, keep_alive=False) as coming,
         ):
             leaving.wait_for_more(5)
-            reload(run, front() + new)
+            run.reload(front() + new)
             coming.wait_for_more(20)
         assert set(leaving.tally) == set(coming.tally) == {"200", "404"}
         for load, path in ((leaving, b'"base": "/old"'), (coming, b'"base": "/new"')):
@@ -201,7 +192,7 @@ def test_an_app_that_moves_and_does_not_come_is_told(folder: Path) -> None:
     with PorticoRun(folder, front() + app(command=LIFE, path="/old")) as run:
         run.get("/old/")
         (folder / "apps" / "broken").touch()
-        write(run, front() + app(command=LIFE, path="/new"))
+        run.rewrite(front() + app(command=LIFE, path="/new"))
         done = run.app("reload")
         assert done.status == 1
         assert "broken by a file" in done.err
@@ -218,7 +209,7 @@ def test_workers_that_do_not_come_leave_the_others_and_their_apps(folder: Path) 
     with PorticoRun(folder, front() + app(command=LIFE) + other + movers) as run:
         shop, gone, workers = pid_of(run, "/"), pid_of(run, "/other/"), run.workers()
         stays, crashes = pid_of(run, "/a/"), pid_of(run, "/c/")
-        write(run, front(max_request_body=1000) + app(command=LIFE) + moved)
+        run.rewrite(front(max_request_body=1000) + app(command=LIFE) + moved)
         with Load(run.url, "/", clients=3) as load:
             os.kill(run.pid, signal.SIGHUP)
             wait_until(lambda: kill_new_worker(run, 0, signal.SIGSTOP), "a new worker")
@@ -253,7 +244,7 @@ def test_workers_that_do_not_come_leave_the_others_and_their_apps(folder: Path) 
 def test_a_worker_more_that_does_not_come_is_tried_again(folder: Path) -> None:
     with PorticoRun(folder, BASE) as run:
         shop, workers = pid_of(run, "/"), run.workers()
-        write(run, front(workers=3) + app(command=LIFE))
+        run.rewrite(front(workers=3) + app(command=LIFE))
         os.kill(run.pid, signal.SIGHUP)
         wait_until(lambda: kill_new_worker(run, 2), "a new worker")
         run.wait_for_output("go on with the earlier settings")

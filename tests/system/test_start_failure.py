@@ -6,7 +6,6 @@ import socket
 from pathlib import Path
 
 from tests.kit import procfs
-from tests.kit.ancm import events
 from tests.kit.client import Response, free_port
 from tests.kit.configs import app, front
 from tests.kit.run import PorticoRun
@@ -42,7 +41,7 @@ def test_an_app_that_dies_at_start(folder: Path) -> None:
 def test_the_report_is_in_the_log_without_the_apps_words(folder: Path) -> None:
     with PorticoRun(folder, front() + app(command=["python", "-c", "print('a secret'); exit(3)"])) as run:
         assert run.get("/").status == 502
-        first, last = events(run, "app.start-failed")
+        first, last = run.events("app.start-failed")
         assert (first["again"], last["again"]) == (True, False)
         assert (last["step"], last["exit"]) == ("listening", "exit status 3")
         assert {"asked", "spawned", "first output"} <= set(last["steps"])

@@ -240,22 +240,15 @@ def test_a_slow_handshake_is_cut_off(site: Site) -> None:
     with socket.create_connection((HOST, site.port), 20) as slow:
         slow.sendall(b"\x16\x03\x01")
         assert slow.recv(100) == b""
-    told = wait_until(lambda: _events(site, "tls.refused", reason="slow"), "a line about the slow one")
+    told = wait_until(lambda: site.run.events("tls.refused", reason="slow"), "a line about the slow one")
     assert told[0]["client"] == HOST
 
 
 def test_failures_are_counted_and_not_told_one_by_one(site: Site) -> None:
     for _ in range(30):
         assert exchange(site.url, b"\x16\x03\x01\x00\x05hello")  # an alert
-    kinds = {(event["by"], event["reason"]) for event in _events(site, "tls.refused")}
-    assert len(_events(site, "tls.refused")) == len(kinds)  # within a minute, one a worker and reason
-
-
-def _events(site: Site, event: str, **fields: object) -> list[dict[str, Any]]:
-    lines = (site.run.run_directory / "portico.log").read_text().splitlines()
-    found = [json.loads(line) for line in lines]
-    wanted = {"event": event, **fields}
-    return [one for one in found if all(one.get(key) == value for key, value in wanted.items())]
+    kinds = {(event["by"], event["reason"]) for event in site.run.events("tls.refused")}
+    assert len(site.run.events("tls.refused")) == len(kinds)  # within a minute, one a worker and reason
 
 
 def test_big_bodies_go_both_ways(site: Site) -> None:
@@ -440,7 +433,7 @@ def test_a_renewed_certificate_that_does_not_fit_is_refused_and_the_old_one_stay
         for pid in run.workers().values():
             procfs.kill(pid)
         wait_until(lambda: _new_workers_show(own_site, good), "workers that were given the old certificate")
-        assert _events(own_site, "tls.old-certificates-stay")
+        assert own_site.run.events("tls.old-certificates-stay")
         der = replaced(own_site).der
         wait_until(lambda: every_worker_shows(own_site, der), "the certificate that fits")
 
@@ -474,7 +467,7 @@ def test_a_key_is_in_no_file_no_log_and_no_argument(own_site: Site) -> None:
         replaced(own_site)
         lines = own_site.first.key.read_text().split("\n")
         secret = lines[1].encode()
-        wait_until(lambda: _events(own_site, "tls.renewed", process="keeper"), "a renewal")
+        wait_until(lambda: own_site.run.events("tls.renewed", process="keeper"), "a renewal")
         found = [path for path in run.files() if secret in path.read_bytes()]
         assert found == [own_site.first.key]
         for process in run.survivors():

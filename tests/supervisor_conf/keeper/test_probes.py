@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import socket
-import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -16,7 +14,7 @@ from supervisor_conf.keeper import listeners, probes, processes
 from supervisor_conf.keeper.listeners import Listener, read_proc_net, tcp_listeners
 from supervisor_conf.keeper.probes import Verdict
 from tests.kit.until import wait_until
-from tests.supervisor_conf.keeper.apps import python
+from tests.supervisor_conf.keeper.marked import marked_processes
 
 SAYS_ITS_PORT = """
 import os, socket, sys, time
@@ -37,7 +35,6 @@ Launch = Callable[..., Spawned]
 @pytest.fixture
 def launch() -> Iterator[Launch]:
     """`launch(host, …)`: a process that listens, or whose descendant does; told to listen on that very port."""
-    started: list[tuple[subprocess.Popen[bytes], str]] = []
 
     def start(
         host: str = "127.0.0.1",
@@ -50,23 +47,12 @@ def launch() -> Iterator[Launch]:
         nonce: bool = True,
     ) -> Spawned:
         code = SAYS_ITS_PORT.format(family=family, host=host, v6only=v6only, port=port) + main
-        mark = secrets.token_hex(16)
-        environment = os.environ | ({"PORTICO_NONCE": mark} if nonce else {})
-        process = subprocess.Popen(python(code), stdout=subprocess.PIPE, process_group=0, env=environment)
-        started.append((process, mark))
-        assert process.stdout is not None
-        said = int(process.stdout.readline())
-        return Spawned(
-            "shop", "shop", 0, 1, process.pid, "127.0.0.1", told or said, "", "t", mark, "", 0.0, True
-        )
+        one = begin(code, nonce)
+        port = told or int(one.said)
+        return Spawned("shop", "shop", 0, 1, one.pid, "127.0.0.1", port, "", "t", one.nonce, "", 0.0, True)
 
-    yield start
-    for process, mark in started:
-        processes.sweep(process.pid, mark)
-        process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+    with marked_processes() as begin:
+        yield start
 
 
 def ours(pid: int) -> probes.Finding:

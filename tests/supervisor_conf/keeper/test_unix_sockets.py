@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import socket
 import stat
 import subprocess
@@ -19,6 +18,7 @@ from supervisor_conf.keeper.opening import NotASocket, open_to_workers
 from supervisor_conf.keeper.probes import Finding, Verdict
 from supervisor_conf.keeper.unix_listeners import Crowded, peer_credentials, read_proc_net_unix
 from tests.supervisor_conf.keeper.apps import python
+from tests.supervisor_conf.keeper.marked import marked_processes
 
 LISTENS = """
 import os, socket, sys, time
@@ -63,25 +63,14 @@ def path(folder: Path) -> str:
 @pytest.fixture
 def launch(path: str) -> Iterator[Launch]:
     """`launch(main)`: a process that was told to listen at `path`, once it says that somebody does."""
-    started: list[tuple[subprocess.Popen[bytes], str]] = []
 
     def start(main: str = MAIN, *, nonce: bool = True, handed: bool = False) -> Spawned:
-        mark = secrets.token_hex(16)
-        environment = os.environ | ({"PORTICO_NONCE": mark} if nonce else {})
-        code = LISTENS.format(path=path) + main
-        process = subprocess.Popen(python(code), stdout=subprocess.PIPE, process_group=0, env=environment)
-        started.append((process, mark))
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"listens\n"
-        return told(path, process.pid, mark, handed=handed)
+        one = begin(LISTENS.format(path=path) + main, nonce)
+        assert one.said == b"listens\n"
+        return told(path, one.pid, one.nonce, handed=handed)
 
-    yield start
-    for process, mark in started:
-        processes.sweep(process.pid, mark)
-        process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+    with marked_processes() as begin:
+        yield start
 
 
 def told(path: str, pid: int, nonce: str = "a-nonce", *, handed: bool = False) -> Spawned:
