@@ -134,7 +134,7 @@ class Pipeline:
         for name, end in visit.ends:
             try:
                 end(visit)
-            except (Exception, SystemExit):  # noqa: BLE001  others' code
+            except BaseException:  # noqa: BLE001  others' code
                 broken(name)
         exchange.visit = None  # they hold each other, and with them a stream and all that encrypts it
 
@@ -170,7 +170,7 @@ def _first_answer(requests: Sequence[Named], visit: Visit) -> Answer | None:
                 return _checked(name, answer)
     except Failure:
         raise
-    except (Exception, SystemExit) as error:  # a library's sys.exit() ends a request, never the worker
+    except BaseException as error:  # sys.exit(), gevent.Timeout: the end of a request, never of the worker
         raise broken(name) from error
     return None
 

@@ -92,7 +92,7 @@ class Responders:
                     does(visit, head)
         except Failure:
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             raise broken(name) from error
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import gevent
 import pytest
 
 from proxy.modules import Answer, Module, Refuse, ResponseHead, Visit
@@ -213,6 +214,10 @@ def test_an_answer_with_a_field_that_cannot_be_said_is_a_failure(fields: list[tu
     assert b"X-B" not in got
 
 
+def throw(error: BaseException) -> None:
+    raise error
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -224,6 +229,7 @@ def test_an_answer_with_a_field_that_cannot_be_said_is_a_failure(fields: list[tu
         pytest.param(lambda: Refuse(200, "fine"), id="refuses nothing"),
         pytest.param(lambda: Refuse(503, "later", retry_after=-1), id="in the past"),
         pytest.param(lambda: sys.exit(1), id="the end of everything"),
+        pytest.param(lambda: throw(gevent.Timeout(1)), id="a time that is up"),
         pytest.param(lambda: "yes", id="a word"),
         pytest.param(lambda: True, id="truth"),
     ],
@@ -242,8 +248,9 @@ def test_a_refusal_s_field_that_is_no_text_is_left_out() -> None:
     assert b"X-A" not in got
 
 
-def test_the_end_of_everything_in_a_response_is_a_failure_too() -> None:
-    with front_with(Told(response=lambda visit, head: sys.exit(1))) as front:
+@pytest.mark.parametrize("error", [SystemExit(1), gevent.Timeout(1), gevent.GreenletExit()])
+def test_the_end_of_everything_in_a_response_is_a_failure_too(error: BaseException) -> None:
+    with front_with(Told(response=lambda visit, head: throw(error))) as front:
         _, got = ask(front)
     assert status(got) == 500
 
