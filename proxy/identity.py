@@ -26,7 +26,7 @@ class Identity:
     AUTH_TYPE names it (`Basic`, `Negotiate`, `ClientCertificate`). `groups`: what is known of them.
 
     `credentials`: what was delegated, for an app with `forward_credentials`; never shown.
-    Raises ValueError for names that no field could carry.
+    Raises ValueError for names that no field could carry, and for groups that are one string.
     """
 
     user: str
@@ -35,6 +35,10 @@ class Identity:
     credentials: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
+        if isinstance(self.groups, str):  # each letter would be a group
+            raise ValueError(f"groups are several names, not {self.groups!r}")
+        if not isinstance(self.groups, tuple):
+            object.__setattr__(self, "groups", tuple(self.groups))
         _said(self.user, self.scheme, self.groups)
 
 

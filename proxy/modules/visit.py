@@ -159,6 +159,8 @@ class Visit:
 
     def authenticate(self, identity: Identity) -> None:
         """From here on the visitor is known to be this user, to later modules and to the app."""
+        if not isinstance(identity, Identity):
+            raise TypeError(f"an Identity says who a visitor is, not {type(identity).__name__}")
         self.exchange.identity = identity
 
     @property

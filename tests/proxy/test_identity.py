@@ -72,5 +72,11 @@ def test_names_that_no_field_could_carry(name: str) -> None:
         Identity("ann", "Basic", (name,))
 
 
+def test_groups_are_several_names_never_the_letters_of_one() -> None:
+    with pytest.raises(ValueError, match="several names"):
+        Identity("ann", "Basic", "staff")  # type: ignore[arg-type]
+    assert Identity("ann", "Basic", ["staff", "all"]).groups == ("staff", "all")  # type: ignore[arg-type]
+
+
 def test_secrets_are_not_shown() -> None:
     assert "ticket" not in repr(Identity("ann", "Negotiate", credentials=b"ticket"))

@@ -240,6 +240,13 @@ def test_what_is_no_answer_is_a_failure(answer: Callable[[], Any]) -> None:
     assert (seen, status(got)) == (b"", 500)
 
 
+@pytest.mark.parametrize("who", ["ann", ("ann", "Badge"), None])
+def test_who_is_no_identity_is_nobody_and_the_module_has_failed(who: Any) -> None:
+    with front_with(Told(request=lambda visit: visit.authenticate(who))) as front:
+        seen, got = ask(front)
+    assert (seen, status(got)) == (b"", 500)
+
+
 def test_a_refusal_s_field_that_is_no_text_is_left_out() -> None:
     refuse = Refuse(401, "who are you", [("X-A", 5)])  # type: ignore[list-item]
     with front_with(Told(request=lambda visit: refuse)) as front:
