@@ -7,6 +7,7 @@ from pathlib import Path
 
 from proxy.access import PIECE, AccessLog
 from proxy.headers import Caller
+from tests.kit.memory_front import memory_front
 
 CALLER = Caller("192.0.2.7", 5000, "http")
 
@@ -46,3 +47,20 @@ def test_it_goes_on_in_another_file(tmp_path: Path) -> None:
     os.close(second)
     assert (tmp_path / "first").read_text().endswith(' "-" 400 0 - - - 1 bad-request\n')
     assert (tmp_path / "second").read_text().endswith(' "-" 431 0 - - - 2 too-large\n')
+
+
+def test_who_went_away_was_not_served_and_what_it_wrote_ends_no_quotes(tmp_path: Path) -> None:
+    with memory_front() as front:
+        descriptor = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        front._access = AccessLog(descriptor)
+        front.publish(1)
+        visitor = front.visit()
+        visitor.send(b'GET /" HTTP/1.1\r\nHost: a\r\n\r\n')
+        front.settle()
+        visitor.close()
+        front.settle()
+        front._access.flush()
+        os.close(descriptor)
+    line = (tmp_path / "log").read_text()
+    assert r' "GET /\x22 HTTP/1.1" 499 0 shop#1 - ' in line
+    assert line.endswith(" client-gone\n")

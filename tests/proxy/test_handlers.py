@@ -180,3 +180,12 @@ def test_the_first_of_two_alike_wins() -> None:
 
 def test_an_international_host_is_known_by_its_wire_name() -> None:
     assert chosen(Handlers([app("cafe", "/", "café.example")]), b"/", b"xn--caf-dma.example") == "cafe"
+
+
+def test_the_only_app_is_asked_for_no_more_than_it_takes() -> None:
+    """A front of one app chooses without looking only where there is nothing to look at."""
+    of_one_host, below = Handlers([app("shop", "/", "shop.example")]), Handlers([app("shop", "/shop")])
+    assert chosen(of_one_host, b"/", b"shop.example") == "shop"
+    assert chosen(of_one_host, b"/", b"evil.example") == "NoApp"
+    assert chosen(below, b"/") == "NoApp"
+    assert chosen(Handlers([app("shop", methods=("GET",))]), b"/", method=b"PUT") == "MethodNotAllowed"

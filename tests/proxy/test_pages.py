@@ -128,6 +128,14 @@ def test_markup_of_others_is_text() -> None:
     assert "script" not in tags.seen
 
 
+def test_the_word_of_an_operator_is_text_too() -> None:
+    """`app offline NAME MESSAGE`."""
+    offline = Failure(Cause.REFUSED, Stage.CHOOSE, Side.FRONT, refusal=Refusal(503, "offline", EVIL))
+    _, page = shown(offline, FIREFOX)
+    assert "script" not in Tags(page).seen
+    assert EVIL in Tags(page).text
+
+
 def test_a_page_asks_for_nothing_else() -> None:
     _, page = shown(START_FAILED, FIREFOX, loopback=True, show_report=True)
     assert not {"src", "href", "style", "onload"} & set(Tags(page).attributes)
