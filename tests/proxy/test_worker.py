@@ -795,6 +795,34 @@ def test_draining_finishes_what_runs_and_answers_one_more_on_an_idle_connection(
         assert worker.process.wait(20) == 0
 
 
+def test_a_worker_that_goes_waits_for_nobody_who_is_idle(worker: WorkerProcess) -> None:
+    with raw_app(answering(answer(b"200 OK", b"hello"))) as app, worker.connect() as idle:
+        worker.publish(app.port)
+        idle.sendall(GET)
+        read_response(idle)
+        worker.process.send_signal(signal.SIGTERM)
+        assert worker.process.wait(20) == 0  # and drain_limit is longer
+        assert idle.recv(1) == b""
+
+
+def test_what_runs_still_at_the_end_of_drain_limit_is_cut_off(tmp_path: Path) -> None:
+    arrived = threading.Event()
+
+    def script(app: AppSide) -> None:
+        app.head()
+        arrived.set()
+        assert app.is_ended()
+
+    with worker_process(tmp_path, front="drain_limit = 0.2") as worker, raw_app(script) as app:
+        worker.publish(app.port)
+        with worker.connect() as visitor:
+            visitor.sendall(GET)
+            assert arrived.wait(20)
+            worker.process.send_signal(signal.SIGTERM)
+            assert worker.process.wait(20) == 0
+            assert visitor.recv(1) == b""
+
+
 # ------------------------------------------------------------------------------------------------------------
 # Max-Forwards and the access log
 

@@ -131,3 +131,22 @@ def test_as_it_is_configured(tmp_path: Path) -> None:
         assert (status(answer), field(answer, "retry-after")) == (503, "120")
         assert field(answer, "content-type") == "text/plain"
     module.close()
+
+
+def test_what_nobody_can_tell_changes_nothing(tmp_path: Path) -> None:
+    """A folder that cannot be entered for a moment, a disk that errs: here a link that leads to itself."""
+    file = tmp_path / "offline.html"
+    module, context = offline(tmp_path)
+    with front_with(module) as front:
+        for there in (True, False):
+            file.write_text("<h1>back soon") if there else None
+            context.seconds += LOOK_EVERY
+            assert statuses(front, 1) == [503 if there else 200]
+            file.unlink(missing_ok=True)
+            file.symlink_to(file)
+            context.seconds += LOOK_EVERY
+            assert statuses(front, 1) == [503 if there else 200]
+            file.unlink()
+            context.seconds += LOOK_EVERY
+            assert statuses(front, 1) == [200]
+    module.close()

@@ -211,3 +211,63 @@ def test_an_administrators_stop_is_no_failure() -> None:
         out = story.tell(events.Exited(story.generation, 15, "bye", True))
         assert not [one for one in out if isinstance(one, commands.Record)]
         assert story.law.holds == set()
+
+
+def test_a_slot_that_supervisord_was_asked_to_start_stays_taken_until_it_has_answered() -> None:
+    story = Story()
+    story.tell(events.Wanted(1), events.Held(Hold.STOPPED), events.Lifted(Hold.STOPPED))
+    (spawn,) = (one for one in story.tell(events.Wanted(2)) if isinstance(one, commands.Spawn))
+    assert spawn.slot == 1
+
+
+def test_who_was_refused_a_connection_has_to_be_found_listening_before_an_answer_counts() -> None:
+    story = Story().ready()
+    story.tell(events.Suspected(1))
+    assert story.tell(events.Answered(1, True)) == []
+    assert story.law.state is State.STARTING
+    story.answered()
+    assert story.law.state is State.READY
+
+
+def failed_too_often() -> Story:
+    story = Story(rapid_fails_per_minute=1)
+    for _ in range(2):
+        story.wait(5.0)
+        story.ready().exited()
+    assert story.law.state is State.FAILED
+    return story
+
+
+def test_a_new_keeper_forgives_nothing() -> None:
+    before = failed_too_often()
+    story = Story(rapid_fails_per_minute=1)
+    story.law.resume(before.law.past, before.now)
+    story.now = before.now
+    assert story.law.state is State.FAILED
+    assert kinds(story.tell(events.Wanted(1))) == ["Refuse", "Publish"]
+
+
+def test_what_an_administrator_starts_again_may_fail_as_often_as_before() -> None:
+    story = failed_too_often()
+    story.tell(events.Lifted(Hold.FAILED))
+    story.ready().exited()
+    assert story.law.state is State.STOPPED
+
+
+def test_who_was_forked_or_is_found_under_a_hold_goes() -> None:
+    """`supervisorctl start` just before the app went offline; a keeper that comes after a stop."""
+    forked = Story()
+    forked.tell(events.Held(Hold.OFFLINE))
+    assert signals(forked.tell(events.Spawned(0, 1, 4001, ADDRESS, False))) == [signal.SIGTERM]
+    found = Story()
+    found.tell(events.Held(Hold.STOPPED))
+    assert "Drain" in kinds(found.tell(events.Found(0, 1, 4001, ADDRESS, True, "")))
+    assert found.law.state is State.DRAINING
+
+
+def test_where_pairing_is_required_who_does_not_say_that_it_is_guarded_is_not() -> None:
+    for unknown in (None, False):
+        story = Story(require_pairing=True)
+        story.tell(events.Wanted(1))
+        story.spawned()
+        assert signals(story.answered(unknown)) == [signal.SIGKILL]

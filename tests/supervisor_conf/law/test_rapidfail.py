@@ -72,3 +72,12 @@ def test_another_keeper_counts_on(limit: int, at: list[float]) -> None:
     second.restore(first.at, now)
     assert second.is_open(now) == first.is_open(now)
     assert second.at == first.at
+
+
+def test_what_failed_before_the_machine_was_started_anew_is_no_failure_of_now() -> None:
+    """CLOCK_MONOTONIC begins again; what is kept may speak of times to come."""
+    fails = RapidFails(0)
+    fails.restore([500.0, 90.0], 100.0)
+    assert fails.at == (90.0,)
+    fails.restore([500.0], 100.0)
+    assert not fails.is_open(100.0)
