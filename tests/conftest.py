@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from tests.kit import environments
+from tests.kit.shared import build_once
+
+SHARED = pytest.StashKey[Path]()
 
 # A shell's `&` and nohup leave SIGINT ignored, and what the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -36,12 +39,32 @@ PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "fast")
 settings.load_profile(PROFILE)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """One folder for a whole run, that every user can look into: what is built once is there."""
+    if not hasattr(config, "workerinput"):
+        config.stash[SHARED] = environments.readable_folder()
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist, which a run with `-p no:xdist` does not have
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["shared"] = str(node.config.stash[SHARED])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(config.stash[SHARED])
+
+
 @pytest.fixture(scope="session")
-def ordinary_commands() -> Iterator[Path]:
+def shared_folder(pytestconfig: pytest.Config) -> Path:
+    given = getattr(pytestconfig, "workerinput", None)
+    return Path(given["shared"]) if given else pytestconfig.stash[SHARED]
+
+
+@pytest.fixture(scope="session")
+def ordinary_commands(shared_folder: Path) -> Path:
     """Commands of an environment with Portico, installed as the README says, usable by everybody."""
-    made = environments.readable_folder()
-    yield environments.portico_environment(made)
-    shutil.rmtree(made)
+    return build_once(shared_folder, "portico", environments.portico_environment)
 
 
 #: The files that take longest. They come first, so that they do not run alone at the end, when two run side by side.

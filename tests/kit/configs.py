@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 APPS = Path(__file__).resolve().parents[1] / "system" / "apps"
+# Coverage has nothing to measure in an app, whose shim is the run's own copy, and would trace all that it imports.
+UNMEASURED = {"COVERAGE_PROCESS_CONFIG": ""}
 UVICORN = "uvicorn --log-level warning probe:asgi"
 
 
@@ -15,9 +18,16 @@ def front(**keys: object) -> str:
     return _table("front", {"listen": ["http://127.0.0.1:@PORT@"], "workers": 2} | keys)
 
 
-def app(name: str = "shop", command: str | list[str] = UVICORN, **keys: object) -> str:
+def app(
+    name: str = "shop",
+    command: str | list[str] = UVICORN,
+    *,
+    environment: Mapping[str, str] | None = None,
+    **keys: object,
+) -> str:
     """`[apps.NAME]` in the folder `apps`, where `with_apps` puts the fixture apps."""
-    return _table(f"apps.{name}", {"command": command, "directory": "apps"} | keys)
+    usual = {"command": command, "directory": "apps", "environment": UNMEASURED | dict(environment or {})}
+    return _table(f"apps.{name}", usual | keys)
 
 
 def with_apps(folder: Path) -> Path:

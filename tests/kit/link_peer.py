@@ -22,6 +22,7 @@ from supervisor_conf.control import messages
 from supervisor_conf.control.codec import Decoder, encode
 from supervisor_conf.control.messages import PLUGIN_LINK_FRAME_LIMIT, Spawned, WorkerSpawned
 from supervisor_conf.settings import Settings, to_json
+from tests.kit.configs import UNMEASURED
 from tests.kit.until import wait_until
 
 PATIENCE = 20.0
@@ -215,7 +216,7 @@ class LinkPeer:
         output = open(self.run_directory / f"{app}.out", "w+b")  # noqa: SIM115 (read when the process ends)
         child = subprocess.Popen(
             self.commands[app],
-            env=environment,
+            env=environment | UNMEASURED,
             process_group=0,
             stdout=output,
             stderr=output,

@@ -24,6 +24,7 @@ from supervisor_conf import nonces
 from supervisor_conf.cgroups import clear, find_home
 from tests.kit import procfs
 from tests.kit.client import Headers, Response, free_port, get
+from tests.kit.supervisor_status import Seat, status
 from tests.kit.until import wait_until
 
 MARK = "TEST_RUN_MARK"  # carried by everything a run starts: how what survives it is recognised
@@ -250,11 +251,14 @@ class PorticoRun:
         assert done.status == 0, done.said
         return done.out
 
+    def status(self) -> dict[str, Seat]:
+        """What `supervisorctl status` shows, by the names it shows."""
+        return status(self.run_directory / "supervisor.sock")
+
     def pid_of(self, process: str) -> int:
         """The pid that `supervisorctl status` shows for a process, 0 when it is not RUNNING."""
-        status = self.supervisorctl("status").out
-        found = re.search(rf"^{re.escape(process)}\s+RUNNING\s+pid (\d+)", status, re.MULTILINE)
-        return int(found[1]) if found else 0
+        seat = self.status().get(process)
+        return seat.pid if seat and seat.state == "RUNNING" else 0
 
     def keeper(self) -> int:
         """The keeper's pid, once supervisord calls it RUNNING (for a second after each start it does not)."""
@@ -264,11 +268,12 @@ class PorticoRun:
         """Name and pid of every worker, those that drain aside, once supervisord calls all of them RUNNING."""
 
         def running() -> dict[str, int]:
-            lines = [line.split() for line in self.supervisorctl("status").out.splitlines()]
-            workers = [words for words in lines if re.fullmatch(r"portico-front:\d+", words[0])]
-            if any(words[1] != "RUNNING" for words in workers):
+            workers = {
+                name: seat for name, seat in self.status().items() if re.fullmatch(r"portico-front:\d+", name)
+            }
+            if any(seat.state != "RUNNING" for seat in workers.values()):
                 return {}
-            return {words[0]: int(words[3].rstrip(",")) for words in workers}
+            return {name: seat.pid for name, seat in workers.items()}
 
         return wait_until(running, "workers that run")
 

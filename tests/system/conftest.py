@@ -13,6 +13,7 @@ from tests.kit import aspnetcore, environments
 from tests.kit.configs import with_apps
 from tests.kit.npm import NoAnswer
 from tests.kit.run import Person, myself
+from tests.kit.shared import build_once
 
 PEOPLE = ["root", "ordinary user"] if os.geteuid() == 0 else ["ordinary user"]
 
@@ -36,25 +37,20 @@ def _folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def servers_commands() -> Iterator[Path]:
+def servers_commands(shared_folder: Path) -> Path:
     """Commands of an environment that has the app servers and has never heard of Portico."""
-    made = environments.readable_folder()
-    yield environments.servers_environment(made)
-    shutil.rmtree(made)
+    return build_once(shared_folder, "servers", environments.servers_environment)
 
 
 @pytest.fixture(scope="session")
-def aspnetcore_app() -> Iterator[Path]:
+def aspnetcore_app(shared_folder: Path) -> Path:
     """A real ASP.NET Core app: one executable file, `tests/system/aspnetcore/Program.cs` inside."""
     if not aspnetcore.available():
         pytest.skip(f"the .NET runtime at hand is for {aspnetcore.MACHINE}")
-    made = environments.readable_folder()
     try:
-        app = aspnetcore.build(made)
+        return build_once(shared_folder, "aspnetcore", aspnetcore.build)
     except NoAnswer as silence:
         pytest.skip(str(silence))
-    yield app
-    shutil.rmtree(made)
 
 
 @pytest.fixture(params=PEOPLE)

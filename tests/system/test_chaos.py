@@ -56,8 +56,8 @@ class Chaos:
         deed()
 
     def kill_app(self) -> None:
-        if pid := self.run.supervisorctl("pid", "shop").out.strip():
-            self._kill(int(pid))
+        if shop := self.run.status().get("shop"):
+            self._kill(shop.pid)
 
     def kill_worker(self) -> None:
         self._kill(self.chance.choice(sorted(self.run.workers().values())))
@@ -80,7 +80,7 @@ class Chaos:
 
     @staticmethod
     def _kill(pid: int) -> None:
-        if pid > 1:  # supervisorctl says 0 of what does not run
+        if pid > 1:  # supervisord says 0 of what does not run
             try:
                 procfs.kill(pid)
             except ProcessLookupError:

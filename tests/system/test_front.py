@@ -80,7 +80,9 @@ def test_an_idle_connection_outlives_the_restart_of_its_worker_by_one_answer(fol
         (old,) = run.workers().values()
         restart = threading.Thread(target=run.supervisorctl, args=("restart", "portico-front:*"))
         restart.start()
-        wait_until(lambda: "STOPPING" in run.supervisorctl("status").out, "a draining worker", 5)
+        wait_until(
+            lambda: "STOPPING" in {seat.state for seat in run.status().values()}, "a draining worker", 5
+        )
         last = visitor.get("/")
         assert last.status == 200
         assert last.header("connection") == "close"

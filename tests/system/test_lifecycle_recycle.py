@@ -28,8 +28,7 @@ def pid_of_an_answer(run: PorticoRun) -> int:
 
 def names(run: PorticoRun) -> dict[str, str]:
     """Process names and states, as plain supervisorctl shows them."""
-    lines = [line.split() for line in run.supervisorctl("status").out.splitlines()]
-    return {words[0]: words[1] for words in lines if words[0].startswith("shop")}
+    return {name: seat.state for name, seat in run.status().items() if name.startswith("shop")}
 
 
 @pytest.mark.parametrize("processes", [1, 2])

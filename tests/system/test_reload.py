@@ -30,8 +30,7 @@ def post(run: PorticoRun, size: int) -> int:
 
 
 def names(run: PorticoRun) -> set[str]:
-    lines = run.supervisorctl("status").out.splitlines()
-    return {line.split()[0] for line in lines if not line.startswith("portico-")}
+    return {name for name in run.status() if not name.startswith("portico-")}
 
 
 def test_a_changed_command_recycles_that_app_alone_and_fails_no_request(folder: Path) -> None:

@@ -19,11 +19,10 @@ from tests.system.test_reload import LIFE, names, post
 
 def seats(run: PorticoRun) -> dict[str, int]:
     """Name in supervisorctl and pid of the app's processes that run."""
-    lines = [line.split() for line in run.supervisorctl("status").out.splitlines()]
     return {
-        words[0]: int(words[3].rstrip(","))
-        for words in lines
-        if words[0].startswith("shop") and words[1] == "RUNNING"
+        name: seat.pid
+        for name, seat in run.status().items()
+        if name.startswith("shop") and seat.state == "RUNNING"
     }
 
 
