@@ -143,7 +143,7 @@ def test_when_keeper_and_supervisord_are_killed_together_their_children_die(fold
         os.kill(keeper, signal.SIGSTOP)
         procfs.kill(run.pid)
         procfs.kill(keeper)
-        wait_until(lambda: not run.survivors(), "the end of everything", 10)
+        wait_until(lambda: not run.survivors(), "the end of everything")
         for path in run.sockets():
             path.unlink()
 

@@ -80,9 +80,7 @@ def test_an_idle_connection_outlives_the_restart_of_its_worker_by_one_answer(fol
         (old,) = run.workers().values()
         restart = threading.Thread(target=run.supervisorctl, args=("restart", "portico-front:*"))
         restart.start()
-        wait_until(
-            lambda: "STOPPING" in {seat.state for seat in run.status().values()}, "a draining worker", 5
-        )
+        wait_until(lambda: "STOPPING" in {seat.state for seat in run.status().values()}, "a draining worker")
         last = visitor.get("/")
         assert last.status == 200
         assert last.header("connection") == "close"
@@ -157,7 +155,7 @@ def test_status_shows_the_pid_of_the_app_itself(folder: Path) -> None:
 
 def settled(run: PorticoRun) -> None:
     """Wait until the workers have done what the test gave them to do."""
-    wait_until(lambda: share_of_a_processor(run, 0.3) < IDLE, "workers at rest", 10)
+    wait_until(lambda: share_of_a_processor(run, 0.3) < IDLE, "workers at rest")
 
 
 def share_of_a_processor(run: PorticoRun, seconds: float = OBSERVED) -> float:

@@ -68,7 +68,7 @@ def test_one_that_crashes_does_not_touch_the_others_and_is_started_again(folder:
 def test_one_that_is_not_well_gets_no_new_requests(folder: Path) -> None:
     """Its successor does not come up, so it stays, marked; the other one does the work."""
     health = {"health": "/health", "health_interval": 1, "health_failures": 1}
-    config = front() + app(command=LIFE, processes=2, startup_time_limit=0.5, **health)
+    config = front() + app(command=LIFE, processes=2, **health)
     with PorticoRun(folder, config) as run:
         run.get("/")
         sick, well = sorted(all_ready(run, 2))

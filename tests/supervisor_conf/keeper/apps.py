@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sys
 
+#: startup_time_limit of an app that must do something within it, and is then given up: enough on a busy machine.
+IN_TIME = 3.0
+
 _SERVER = """
 import http.server, os, signal, socket, socketserver, sys
 TOKEN = os.environ["ASPNETCORE_TOKEN"]

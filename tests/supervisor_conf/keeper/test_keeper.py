@@ -17,7 +17,7 @@ from supervisor_conf.control.messages import AppRoutes, Done, GiveUp, Order, Rep
 from supervisor_conf.keeper.listeners import tcp_listeners
 from tests.kit.link_peer import PATIENCE, LinkPeer, WorkerPeer
 from tests.kit.until import wait_until
-from tests.supervisor_conf.keeper.apps import python, server
+from tests.supervisor_conf.keeper.apps import IN_TIME, python, server
 from tests.supervisor_conf.keeper.conftest import MakePeer
 
 SLOW = "import time; time.sleep(60)"
@@ -154,7 +154,7 @@ def test_the_startup_time_limit_kills(keeper: MakePeer) -> None:
 
 def test_an_app_that_listens_elsewhere_is_told_where_and_what_to_do(keeper: MakePeer) -> None:
     elsewhere = "import socket, time; s = socket.create_server(('127.0.0.1', 0)); time.sleep(60)"
-    with keeper(python(elsewhere), startup_time_limit=0.7) as peer, worker_of(peer) as worker:
+    with keeper(python(elsewhere), startup_time_limit=IN_TIME) as peer, worker_of(peer) as worker:
         worker.say(messages.Need("shop"))
         report = failure(worker)
         assert len(peer.children) == 1
@@ -177,7 +177,7 @@ def test_a_stranger_on_the_port_gets_neither_requests_nor_token(keeper: MakePeer
 
 def test_a_ready_path_that_answers_badly_is_named(keeper: MakePeer) -> None:
     app = server(ready=500)
-    with keeper(app, ready="/ready", startup_time_limit=0.8) as peer, worker_of(peer) as worker:
+    with keeper(app, ready="/ready", startup_time_limit=IN_TIME) as peer, worker_of(peer) as worker:
         worker.say(messages.Need("shop"))
         report = failure(worker)
         assert report.failed_step == "ready"
@@ -191,7 +191,10 @@ def test_an_app_that_answers_nonsense_does_not_end_the_keeper(keeper: MakePeer) 
         "while True:\n"
         "    c = s.accept()[0]; c.recv(9999); c.sendall(b'HTTP/1.1 ' + b'\\1' * 15_000 + b'\\r\\n\\r\\n'); c.close()"
     )
-    with keeper(python(nonsense), ready="/ready", startup_time_limit=0.8) as peer, worker_of(peer) as worker:
+    with (
+        keeper(python(nonsense), ready="/ready", startup_time_limit=IN_TIME) as peer,
+        worker_of(peer) as worker,
+    ):
         worker.say(messages.Need("shop"))
         report = failure(worker)
         assert "GET /ready was not answered in HTTP: illegal status line" in report.summary

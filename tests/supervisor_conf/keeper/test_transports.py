@@ -14,7 +14,7 @@ from supervisor_conf.control import messages
 from supervisor_conf.control.messages import AppRoutes, GiveUp
 from tests.kit.link_peer import LinkPeer
 from tests.kit.until import wait_until
-from tests.supervisor_conf.keeper.apps import python, server
+from tests.supervisor_conf.keeper.apps import IN_TIME, python, server
 from tests.supervisor_conf.keeper.conftest import MakePeer
 from tests.supervisor_conf.keeper.test_keeper import failure, guarded, order, ready, worker_of
 
@@ -85,7 +85,7 @@ def test_require_pairing(keeper: MakePeer, transport: str) -> None:
 @BOTH
 def test_a_ready_path_is_asked_over_the_socket(keeper: MakePeer, transport: str) -> None:
     app = server(main=MAIN[transport], ready=503)
-    keys = {"transport": transport, "ready": "/ready", "startup_time_limit": 0.8}
+    keys = {"transport": transport, "ready": "/ready", "startup_time_limit": IN_TIME}
     with keeper(app, **keys) as peer, worker_of(peer) as worker:
         worker.say(messages.Need("shop"))
         assert "GET /ready answered 503" in failure(worker).summary
@@ -106,7 +106,7 @@ def test_an_app_that_does_not_use_what_it_was_given(keeper: MakePeer, transport:
 @BOTH
 def test_an_app_that_listens_on_a_port_instead_is_told_so(keeper: MakePeer, transport: str) -> None:
     app = python(ELSEWHERE)
-    with keeper(app, transport=transport, startup_time_limit=0.7) as peer, worker_of(peer) as worker:
+    with keeper(app, transport=transport, startup_time_limit=IN_TIME) as peer, worker_of(peer) as worker:
         worker.say(messages.Need("shop"))
         report = failure(worker)
         assert report.failed_step == "listening"
