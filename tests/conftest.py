@@ -19,7 +19,8 @@ SHARED = pytest.StashKey[Path]()
 # A shell's `&` and nohup leave SIGINT ignored, and what the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-settings.register_profile("fast", deadline=None, derandomize=True, max_examples=100, stateful_step_count=40)
+# As many examples as `mutants` has, which finds every seeded fault.
+settings.register_profile("fast", deadline=None, derandomize=True, max_examples=60, stateful_step_count=40)
 # Other examples in every run; slow properties take a part of them (tests/kit/examples.py).
 settings.register_profile(
     "deep",

@@ -24,6 +24,7 @@ from supervisor_conf import nonces
 from supervisor_conf.cgroups import clear, find_home
 from tests.kit import procfs
 from tests.kit.client import Headers, Response, free_port, get
+from tests.kit.configs import UNMEASURED
 from tests.kit.supervisor_status import Seat, status
 from tests.kit.until import wait_until
 
@@ -213,6 +214,10 @@ class PorticoRun:
 
     def call(self, *argv: str, limit: float = 30.0) -> Ended:
         environment = {name: value for name, value in self.environment.items() if name != MARK}
+        if (
+            Path(argv[0]).name == "supervisorctl"
+        ):  # stock, but for words that tests/supervisor_conf/test_ctl.py measures
+            environment |= UNMEASURED
         done = subprocess.run(
             argv,
             cwd=self.directory,
