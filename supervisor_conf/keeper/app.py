@@ -68,6 +68,7 @@ class KeptApp:
         self.care = Care(settings, self.law, self.generations, self.handle, self._log)
         self._probing = Probing(settings, self.law, self.generations, self.handle, self._say, self._log)
         self._past = Past()  # as the plugin keeps it, for the next keeper
+        self._last_past = Past()  # as the last keeper left it: what is kept changes with each process found
         self._events: deque[events.Event] = deque()
         self._handling = False
         self._alarm = gevent.get_hub().loop.timer(0)
@@ -102,7 +103,7 @@ class KeptApp:
         """What the last keeper had kept; before anything else is told."""
         self.last_report = read_report(kept.get(report_key(self.settings.name), ""))
         self.last_start.resume(kept)
-        self._past = read_past(kept.get(past_key(self.settings.name), ""))
+        self._past = self._last_past = read_past(kept.get(past_key(self.settings.name), ""))
         self.law.resume(self._past, time.monotonic())
 
     def change(self, settings: AppSettings, drain_limit: float) -> None:
@@ -148,7 +149,7 @@ class KeptApp:
 
     def found(self, generation: Spawned) -> None:
         number = generation.generation
-        was_ready, obsolete = number in self._past.ready, self._past.why_obsolete(number)
+        was_ready, obsolete = number in self._last_past.ready, self._last_past.why_obsolete(number)
         if was_ready:
             self._ready_told.add(number)
         self._know(generation)

@@ -7,6 +7,7 @@ import pwd
 import signal
 import socket
 import struct
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -568,18 +569,27 @@ def lines(peer: LinkPeer) -> list[str]:
     return [one.text.split(":")[1].split(" in ")[0].strip() for one in peer.said.all(messages.Say)]
 
 
-def test_what_the_terminal_is_told(keeper: MakePeer) -> None:
-    with keeper(server()) as peer, worker_of(peer) as worker:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_the_terminal_is_told(keeper: MakePeer, processes: int) -> None:
+    """The next keeper knows of every process that it was ready: nothing is said twice."""
+
+    def all_guarded(worker: WorkerPeer) -> None:
+        worker.heard.wait_for(
+            AppRoutes, lambda one: [route.guarded for route in one.routes] == [True] * processes
+        )
+
+    with keeper(server(), processes=processes) as peer, worker_of(peer) as worker:
         worker.say(messages.Need("shop"))
-        guarded(worker)
+        all_guarded(worker)
         peer.kill_keeper()
         peer.start_keeper()
         with worker_of(peer) as again:
-            guarded(again)
+            all_guarded(again)
             again.close()
         order(peer, "stop", "shop")
-        wait_until(lambda: "stopped" in lines(peer), "the last line")
-        assert lines(peer) == ["starting", "ready", "stopped"]
+        wait_until(lambda: sum("stopped" in line for line in lines(peer)) == processes, "the last line")
+        said = Counter(line.split()[-1] for line in lines(peer))  # of two, «pid 4711 has stopped»
+        assert said == dict.fromkeys(("starting", "ready", "stopped"), processes)
 
 
 def test_what_the_terminal_is_told_of_a_failed_start(keeper: MakePeer) -> None:
