@@ -31,7 +31,7 @@ EVENT = "MS-ASPNETCORE-EVENT"
 PAGE = [("Accept", "text/html")]
 INTEGRATION = "Microsoft.AspNetCore.Server.IISIntegration"
 KESTREL = "Kestrel__Endpoints__Http__Url"
-START_LIMIT = 3  # seconds, for the app that never listens where it should
+START_LIMIT = 6  # seconds, in which the app that never listens where it should comes to listen elsewhere
 
 
 def published(folder: Path, program: Path) -> Path:

@@ -101,6 +101,7 @@ def test_a_killed_keeper_is_not_noticed_by_the_visitors_of_a_warm_app(folder: Pa
             load.wait_for_more(50)
             procfs.kill(keeper)
             wait_until(lambda: run.keeper() != keeper, "the new keeper")
+            wait_until(lambda: run.app("status").status == 0, "the new keeper's answer")
             assert run.get("/other/").status == 200  # the new keeper starts apps
             load.wait_for_more(50)
         assert not load.failures, load.tally

@@ -12,7 +12,7 @@ import pytest
 from websockets.frames import Opcode
 
 from tests.kit import procfs
-from tests.kit.client import get
+from tests.kit.client import Visitor, get
 from tests.kit.configs import app, front
 from tests.kit.load import Load
 from tests.kit.run import PorticoRun
@@ -72,8 +72,9 @@ def test_status_stays_honest_while_one_follows_the_other(folder: Path) -> None:
     with PorticoRun(folder, front() + app(command=LIFE)) as run:
         old = pid_of_an_answer(run)
         (folder / "apps" / "slow").write_text("1.5")
-        with Load(run.url, "/sleep?s=5", clients=2) as load:
-            run.wait_for_sleepers(2)
+        with Visitor(run.url) as held, Load(run.url, "/", clients=2) as load:
+            held.send("GET", "/sleep?s=60")  # until it is closed
+            run.wait_for_sleepers()
             order = subprocess.Popen(
                 [str(run.person.bin / "portico"), "ctl", "app", "recycle", "shop"], cwd=folder
             )
