@@ -68,14 +68,33 @@ def ordinary_commands(shared_folder: Path) -> Path:
     return build_once(shared_folder, "portico", environments.portico_environment)
 
 
-#: The files that take longest. They come first, so that they do not run alone at the end, when two run side by side.
-LONGEST = ("test_transports.py", "test_servers.py", "test_corpus_wire.py", "test_clients.py")
+#: The files that take longest, in this order. They come first: one that began last would run alone at the end.
+LONGEST = (
+    "test_transports.py",
+    "test_reload.py",
+    "test_commands.py",
+    "test_ancm_config_rows.py",
+    "test_lifecycle_recycle.py",
+    "test_servers.py",
+    "test_first_request.py",
+    "test_reload_least.py",
+    "test_tls.py",
+    "test_reload_counts.py",
+    "test_logs.py",
+    "test_death.py",
+)
 
 
 @pytest.hookimpl(trylast=True)  # hypothesis has marked its tests then
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    items.sort(key=_place)
     if PROFILE in PATIENCE:
         for item in items:
             if item.get_closest_marker("hypothesis"):
                 item.add_marker(pytest.mark.timeout(PATIENCE[PROFILE]))
+
+
+def _place(item: pytest.Item) -> tuple[int, bool]:
+    """The longest, then the other tests of the whole, and the short ones at last."""
+    name = item.path.name
+    return (LONGEST.index(name) if name in LONGEST else len(LONGEST), item.path.parent.name != "system")
