@@ -90,7 +90,17 @@ def test_nobody_listens_yet(launch: Launch) -> None:
 
 
 FORK = "child = os.fork()\nif child == 0:\n    {before}listen()\nos.waitpid(child, 0)"
-ORPHAN = "if os.fork() == 0:\n    if os.fork() == 0:\n        os.setsid(); listen()\n    os._exit(0)\ntime.sleep(60)"
+# It listens when the one between has gone: until then it is that one's child, and nobody's orphan.
+ORPHAN = (
+    "if os.fork() == 0:\n"
+    "    between = os.getpid()\n"
+    "    if os.fork() == 0:\n"
+    "        os.setsid()\n"
+    "        while os.getppid() == between: time.sleep(0.001)\n"
+    "        listen()\n"
+    "    os._exit(0)\n"
+    "time.sleep(60)"
+)
 
 
 @pytest.mark.parametrize(
