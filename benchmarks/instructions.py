@@ -1,9 +1,10 @@
 """Instructions that the worker executes for one request: a figure that other work on the machine does not move.
 
 `python -m benchmarks.instructions [--method get|post] [--no-log]`: the worker runs under callgrind (apt-get install
-valgrind) between visitors and an app that are this process; what it executes while nobody asks anything is taken off
-for the time that the requests took. The figure comes again within one percent. The kernel's share is not seen, nor
-what the processor waits for: CPU time (`python -m benchmarks`) has the last word, this tells small steps apart.
+valgrind) between a visitor and an app that are this process; what it executes while nobody asks anything is taken off
+for the time that the requests took. One visitor asks, so that every request takes the same turns of the loop. The
+kernel's share is not seen, nor what the processor waits for: CPU time (`python -m benchmarks`) has the last word, this
+tells small steps apart.
 """
 
 from __future__ import annotations
@@ -22,11 +23,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.load.request import end_of_answer, filled, templates
+from benchmarks.load.request import end_of_answer, filled, read_answer, templates
 from tests.kit.worker_process import WorkerProcess, settings_for
 
-CONNECTIONS = 8
-"""Visitors at once: several events in one turn of the loop, as under load."""
 WARM_UP = 400
 ANSWER = (
     b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Mon, 23 Nov 2026 08:00:00 GMT\r\n"
@@ -34,8 +33,8 @@ ANSWER = (
 )
 PATHS = {"GET": "/api/cart?step=%d", "POST": "/api/cart/%d"}
 BODY = b"x" * 1024
-IDLE = 1.0
-"""Seconds in which nobody asks anything."""
+SETTLE, IDLE = 2.0, 3.0
+"""Seconds until a connection rests that nobody uses, and of rest that are counted."""
 SLOW = 300.0
 """Seconds for what takes fifty times as long under callgrind."""
 
@@ -83,12 +82,13 @@ def count(method: str, requests: int, *, log: bool = True) -> Count:
         )
         stack.callback(worker.close)
         worker.publish(port)
-        visitors = _Visitors(worker, method, stack)
-        visitors.ask(WARM_UP)
+        visitor = _Visitor(worker, method, stack)
+        visitor.ask(WARM_UP)
         _control(worker, "--instr=on")
-        visitors.ask(WARM_UP)
+        visitor.ask(WARM_UP)
+        time.sleep(SETTLE)
         idle, idle_seconds = _stretch(worker, folder, lambda: time.sleep(IDLE))
-        busy, busy_seconds = _stretch(worker, folder, lambda: visitors.ask(requests))
+        busy, busy_seconds = _stretch(worker, folder, lambda: visitor.ask(requests))
     return less(busy, idle, busy_seconds / idle_seconds, requests)
 
 
@@ -153,34 +153,23 @@ def less(busy: Count, idle: Count, share: float, requests: int) -> Count:
     return Count(round((busy.total - idle.total * share) / requests), by_function)
 
 
-class _Visitors:
-    """Browsers on kept connections, each with one request at a time, all at once."""
+class _Visitor:
+    """A visitor who uses three browsers on one connection that is kept."""
 
     def __init__(self, worker: WorkerProcess, method: str, stack: ExitStack) -> None:
-        port = worker.address[1]
         self._body = BODY if method == "POST" else b""
-        self._heads = templates(port, method, PATHS[method], len(self._body) or None)
-        self._sockets = [stack.enter_context(worker.connect()) for _ in range(CONNECTIONS)]
+        self._heads = templates(worker.address[1], method, PATHS[method], len(self._body) or None)
+        self._socket = stack.enter_context(worker.connect())
+        self._socket.settimeout(SLOW)
         self._number = 1_000_000
 
     def ask(self, requests: int) -> None:
-        for _ in range(requests // CONNECTIONS):
-            for sock in self._sockets:
-                self._number += 1
-                sock.settimeout(SLOW)
-                sock.sendall(filled(self._heads[self._number % len(self._heads)], self._number) + self._body)
-            for sock in self._sockets:
-                _answer(sock)
-
-
-def _answer(sock: socket.socket) -> None:
-    data = b""
-    while (end := end_of_answer(data)) is None:
-        piece = sock.recv(65536)
-        assert piece, "the worker closed the connection"
-        data += piece
-    assert data.startswith(b"HTTP/1.1 200"), data[:200]
-    assert end == len(data), data[:200]
+        for _ in range(requests):
+            self._number += 1
+            head = filled(self._heads[self._number % len(self._heads)], self._number)
+            self._socket.sendall(head + self._body)
+            answer = read_answer(self._socket)
+            assert answer.startswith(b"HTTP/1.1 200"), answer[:200]
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from time import time
 
 from proxy.exchange import Exchange
 from proxy.headers import Caller
+from proxy.trust import client_word
 
 FLUSH_AT = 64 * 1024
 PIECE = 4096
@@ -26,6 +27,10 @@ TOGETHER = 64
 """Exchanges whose lines are made together: a line costs half as much when the one before it was just made."""
 
 _QUOTE = re.compile(rb'["\\]')
+# What is written of most requests has been written before: the thousandths of a second, and times below a tenth of one
+# in steps of a ten-thousandth.
+_THOUSANDTHS = [b".%03dZ" % number for number in range(1000)]
+_SHORT_TIMES = [b"%.4f" % (number / 10_000) for number in range(1000)]
 
 
 class AccessLog:
@@ -35,7 +40,7 @@ class AccessLog:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
-        self._ended: list[tuple[float, Exchange]] = []
+        self._ended: list[Exchange] = []
         self._lines: list[bytes] = []
         self._size = 0
         self._second = 0
@@ -43,40 +48,51 @@ class AccessLog:
 
     def write(self, exchange: Exchange) -> None:
         """The line of an exchange that has just ended."""
-        self._ended.append((exchange.client.now(), exchange))
-        if len(self._ended) >= TOGETHER:
+        exchange.ended = exchange.ended or exchange.client.now()
+        ended = self._ended
+        ended.append(exchange)
+        if len(ended) >= TOGETHER:
             self._make_lines()
 
     def write_refused(self, caller: Caller, status: int, request_id: bytes, reason: str) -> None:
         """The line of a head that was refused: nothing of it is repeated, since nobody knows what it means."""
         self._make_lines()
         self._add(
-            b'%b %b "-" %d 0 - - - %b %b\n'
-            % (self._moment(time()), _client(caller), status, request_id, reason.encode("ascii"))
+            [
+                b'%b %b "-" %d 0 - - - %b %b\n'
+                % (self._moment(time()), client_word(caller), status, request_id, reason.encode("ascii"))
+            ]
         )
 
     def _make_lines(self) -> None:
         ended, self._ended = self._ended, []
         if ended:
-            offset = time() - ended[0][1].client.now()
-            for when, exchange in ended:
-                self._add(self._line(offset + when, when, exchange))
+            offset = time() - ended[0].client.now()
+            self._add([self._line(offset, exchange) for exchange in ended])
 
-    def _line(self, moment: float, ended: float, exchange: Exchange) -> bytes:
-        request, started, first_byte = exchange.request, exchange.started, exchange.first_byte
-        return b'%b %b "%b %b HTTP/%b" %d %d %b %b %.4f %b %b\n' % (
-            self._moment(moment),
-            _client(exchange.caller),
+    def _line(self, offset: float, exchange: Exchange) -> bytes:
+        request, started, first_byte, ended = (
+            exchange.request,
+            exchange.started,
+            exchange.first_byte,
+            exchange.ended,
+        )
+        target = request.target
+        if b'"' in target or b"\\" in target:
+            target = _QUOTE.sub(_escaped, target)
+        return b'%b %b "%b %b HTTP/%b" %d %d %b %b %b %b %b\n' % (
+            self._moment(offset + ended),
+            exchange.visitor.word,
             request.method,
-            _QUOTE.sub(_escaped, request.target),
+            target,
             request.version,
             exchange.status or 499,
             exchange.body_sent,
-            _app(exchange),
-            b"%.4f" % (first_byte - started) if first_byte else b"-",
-            ended - started,
+            exchange.served_by or _app(exchange),
+            _seconds(first_byte - started) if first_byte else b"-",
+            _seconds(ended - started),
             exchange.request_id,
-            exchange.reason.encode("ascii") or b"-",
+            exchange.reason.encode("ascii") if exchange.reason else b"-",
         )
 
     def _moment(self, when: float) -> bytes:
@@ -84,11 +100,11 @@ class AccessLog:
         if second != self._second:
             self._second = second
             self._date = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode("ascii")
-        return b"%b.%03dZ" % (self._date, int((when - second) * 1000))
+        return self._date + _THOUSANDTHS[int((when - second) * 1000)]
 
-    def _add(self, line: bytes) -> None:
-        self._lines.append(line)
-        self._size += len(line)
+    def _add(self, lines: list[bytes]) -> None:
+        self._lines += lines
+        self._size += sum(map(len, lines))
         if self._size >= FLUSH_AT:
             self._write()
 
@@ -125,13 +141,15 @@ def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
         yield piece
 
 
-def _client(caller: Caller) -> bytes:
-    return caller.address.encode("ascii") or b"unix"
+def _seconds(seconds: float) -> bytes:
+    steps = round(seconds * 10_000)
+    return _SHORT_TIMES[steps] if 0 <= steps < 1000 else b"%.4f" % seconds
 
 
 def _app(exchange: Exchange) -> bytes:
+    """Of a request that no generation has got."""
     desk = getattr(exchange, "desk", None)
-    return b"%b#%d" % (desk.settings.name.encode(), exchange.generation) if desk is not None else b"-"
+    return b"%b#0" % desk.settings.name.encode() if desk is not None else b"-"
 
 
 def _escaped(match: re.Match[bytes]) -> bytes:

@@ -128,10 +128,12 @@ class Generation:
         "token",
         "turn",
         "withdrawn",
+        "word",
     )
 
-    def __init__(self, route: Route, deadlines: Deadlines, connect: Connect = connect) -> None:
+    def __init__(self, route: Route, deadlines: Deadlines, connect: Connect = connect, app: str = "") -> None:
         self.route = route
+        self.word = b"%b#%d" % (app.encode(), route.generation)  # in the access log
         self.token = route.token.encode("ascii")
         self._connect = connect
         self.in_flight = 0
@@ -391,7 +393,7 @@ class AppDesk:
         """One that was withdrawn and still has requests in flight is the same one, and drained only once."""
         again = next((one for one in self._draining if one.route.generation == route.generation), None)
         if again is None:
-            return Generation(route, self._deadlines, self._connect)
+            return Generation(route, self._deadlines, self._connect, self.settings.name)
         self._draining.remove(again)
         again.withdrawn = False
         return again

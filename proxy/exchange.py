@@ -42,7 +42,7 @@ class Exchange:
 
     desk: AppDesk
     # What an exchange begins with; most keep the greater part of it.
-    generation = 0
+    served_by = b""  # app and generation, in the access log
     app_pid = 0
     phase = "choose"
     status = 0
@@ -52,6 +52,7 @@ class Exchange:
     client_left = False
     max_body = 0  # a module's word for its request; 0: nobody has said anything
     first_byte = 0.0
+    ended = 0.0
     identity: Identity | None = None
     credential_cache = ""  # the name of a Kerberos cache that the app may use until this is over
     visit: Visit | None = None

@@ -64,7 +64,7 @@ def forward(exchange: Exchange) -> None:
     reuse, next_generation = True, True
     while True:
         generation = exchange.desk.lease(exchange.wait_with)  # 1
-        exchange.generation = generation.route.generation
+        exchange.served_by = generation.word
         exchange.app_pid = generation.route.pid
         loan = 0
         try:

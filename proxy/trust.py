@@ -30,13 +30,14 @@ _MAPPED = IPv6Network("::ffff:0:0/96")
 class Visitor:
     """`lines` are what the app is told of `caller`, as they are written, and `forwarded` likewise (b"" if it is not
     told in that way); `host`: what the visitor asked for where a trusted proxy says so, else b""; `told`: a trusted
-    proxy has told the address."""
+    proxy has told the address; `word`: `client_word`."""
 
     caller: Caller
     lines: bytes
     forwarded: bytes = b""
     host: bytes = b""
     told: bool = False
+    word: bytes = b""
 
 
 class Networks:
@@ -116,7 +117,13 @@ class Trust:
 
     def _visitor(self, caller: Caller, host: bytes, *, told: bool = False) -> Visitor:
         forwarded = forwarded_element(caller, self._with_port) if self._sends_forwarded else b""
-        return Visitor(caller, caller_lines(caller, self._with_port), forwarded, host, told)
+        lines = caller_lines(caller, self._with_port)
+        return Visitor(caller, lines, forwarded, host, told, client_word(caller))
+
+
+def client_word(caller: Caller) -> bytes:
+    """Who it was, in the access log."""
+    return caller.address.encode("ascii") or b"unix"
 
 
 class Speaker:
