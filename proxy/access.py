@@ -30,7 +30,8 @@ _QUOTE = re.compile(rb'["\\]')
 # What is written of most requests has been written before: the thousandths of a second, and times below a tenth of one
 # in steps of a ten-thousandth.
 _THOUSANDTHS = [b".%03dZ" % number for number in range(1000)]
-_SHORT_TIMES = [b"%.4f" % (number / 10_000) for number in range(1000)]
+SHORT = 0.1
+_SHORT_TIMES = [b"%.4f" % (number / 10_000) for number in range(1001)]
 
 
 class AccessLog:
@@ -71,15 +72,12 @@ class AccessLog:
             self._add([self._line(offset, exchange) for exchange in ended])
 
     def _line(self, offset: float, exchange: Exchange) -> bytes:
-        request, started, first_byte, ended = (
-            exchange.request,
-            exchange.started,
-            exchange.first_byte,
-            exchange.ended,
-        )
-        target = request.target
+        request, started, ended = exchange.request, exchange.started, exchange.ended
+        target, reason = request.target, exchange.reason
         if b'"' in target or b"\\" in target:
             target = _QUOTE.sub(_escaped, target)
+        first_byte = exchange.first_byte - started if exchange.first_byte else 0.0
+        whole = ended - started
         return b'%b %b "%b %b HTTP/%b" %d %d %b %b %b %b %b\n' % (
             self._moment(offset + ended),
             exchange.visitor.word,
@@ -89,10 +87,12 @@ class AccessLog:
             exchange.status or 499,
             exchange.body_sent,
             exchange.served_by or _app(exchange),
-            _seconds(first_byte - started) if first_byte else b"-",
-            _seconds(ended - started),
+            (_SHORT_TIMES[int(first_byte * 10_000 + 0.5)] if first_byte < SHORT else b"%.4f" % first_byte)
+            if exchange.first_byte
+            else b"-",
+            _SHORT_TIMES[int(whole * 10_000 + 0.5)] if whole < SHORT else b"%.4f" % whole,
             exchange.request_id,
-            exchange.reason.encode("ascii") if exchange.reason else b"-",
+            reason.encode("ascii") if reason else b"-",
         )
 
     def _moment(self, when: float) -> bytes:
@@ -139,11 +139,6 @@ def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
         piece += line
     if piece:
         yield piece
-
-
-def _seconds(seconds: float) -> bytes:
-    steps = round(seconds * 10_000)
-    return _SHORT_TIMES[steps] if 0 <= steps < 1000 else b"%.4f" % seconds
 
 
 def _app(exchange: Exchange) -> bytes:

@@ -20,6 +20,7 @@ from gevent.event import AsyncResult
 from proxy.failures import Cause, Failure, Side, Stage
 from proxy.lending import Loans
 from proxy.loopback import is_loopback, unpace
+from proxy.peer import Response
 from proxy.streams import Deadlines, Stream, TimedOut
 from supervisor_conf.control.messages import (
     AppRoutes,
@@ -123,6 +124,7 @@ class Generation:
         "_idle",
         "answered",
         "in_flight",
+        "last_answer",
         "route",
         "silent",
         "token",
@@ -138,6 +140,10 @@ class Generation:
         self._connect = connect
         self.in_flight = 0
         self.answered = 0  # requests, since the last `served`
+        self.last_answer: tuple[bytes, Response | None] = (
+            b"",
+            None,
+        )  # how it began: the next begins so, mostly
         self.silent = 0  # requests that ran into request_timeout, since one was answered or the last `served`
         self.withdrawn = False
         self.turn = 0  # grows with every choice among several: of those as busy, the one chosen longest ago

@@ -18,7 +18,7 @@ from proxy.forward import forward
 from proxy.handlers import Ambiguous, MethodNotAllowed, NoApp
 from proxy.headers import Caller, Fields
 from proxy.local_person import is_local_person
-from proxy.max_forwards import final_answer, hops_left, one_less
+from proxy.max_forwards import COUNTED, final_answer, hops_left, one_less
 from proxy.modules.answers import Answer
 from proxy.own_head import dated, own_head
 from proxy.pages import PAGE_POLICY, render
@@ -193,8 +193,10 @@ class Connection:
         try:
             if (answer := self._answer_of_modules(exchange)) is not None:
                 send_answer(exchange, answer, worker.settings.front.header_timeout)
+            elif exchange.request.method in COUNTED:
+                self._answer_or_pass_on(exchange, received)
             else:
-                self._answer(exchange, received)
+                forward(exchange)
         except Failure as failure:
             self._failed(exchange, failure)
         finally:
@@ -216,8 +218,9 @@ class Connection:
             raise too_large(limit)
         return pipeline.of_app(exchange, app.name) if pipeline is not None else None
 
-    def _answer(self, exchange: Exchange, received: Fields) -> None:
-        """`received`: the fields before modules had their say, which they may have said for the app alone."""
+    def _answer_or_pass_on(self, exchange: Exchange, received: Fields) -> None:
+        """Where hops are counted. `received`: the fields before modules had their say, which they may have said for
+        the app alone."""
         hops = hops_left(exchange.request)
         if hops == 0:
             last = final_answer(exchange.request, received)

@@ -34,7 +34,7 @@ from proxy.pace import Pace, TooSlow
 from proxy.peer import Framing, HeadTooLong, Request, Response, read_head, read_response
 from proxy.reasons import standard_reason
 from proxy.splice import WORTH_IT, Pipe
-from proxy.streams import Stream, StreamClosed, TimedOut
+from proxy.streams import WORTH_GATHERING, Stream, StreamClosed, TimedOut
 from proxy.strict import RESPONSE_LIMITS, Malformed, split_target
 from proxy.to_https import with_hsts
 from proxy.tunnel import tunnel
@@ -133,7 +133,10 @@ class _Conversation:
             response = self._head_down()
             if (visit := self.exchange.visit) is not None and visit.responders is not None:
                 response = visit.responders.response(visit, response)
-            if response.status == 101:
+            if self.whole is not None:
+                self._whole_down(response, self.whole)
+                self._give_back(response)
+            elif response.status == 101:
                 self._switch(response)
             else:
                 self._body_down(response)
@@ -175,7 +178,7 @@ class _Conversation:
         for _ in range(MAX_INTERIM + 1):
             self.exchange.phase = "wait"
             response = self._next_head()
-            if response.status == 101 or response.status >= 200:
+            if response.status >= 200 or response.status == 101:
                 return response
             if self.request.version != b"1.0":  # RFC 9110 15.2: HTTP/1.0 defines no 1xx
                 self._to_client(
@@ -210,11 +213,16 @@ class _Conversation:
 
     def _plain_head(self, data: bytes, quick: QuickReader) -> Response | None:
         """The head with which `data` begins, if there is nothing to wait for or to doubt."""
-        end = data.find(b"\r\n\r\n") + 4
-        response = quick.response(data[:end], self.request) if end >= 4 else None
-        if response is None:
-            return None
-        if response.framing is Framing.LENGTH and len(data) - end == response.length and self.upload is None:
+        head, response = self.generation.last_answer
+        if response is None or not data.startswith(head) or self.request.method == b"HEAD":
+            head = data[: data.find(b"\r\n\r\n") + 4]
+            response = quick.response(head, self.request) if len(head) > 3 else None
+            if response is None:
+                return None
+            if self.request.method != b"HEAD":  # which has another meaning (RFC 9112 6.3)
+                self.generation.last_answer = head, response
+        end = len(head)
+        if len(data) - end == response.length and response.framing is Framing.LENGTH and self.upload is None:
             self.whole = data[end:]
         elif end < len(data):
             self.app.unread(data[end:])
@@ -259,9 +267,6 @@ class _Conversation:
     def _body_down(self, response: Response) -> None:
         exchange, app = self.exchange, self.app
         exchange.phase = "response"
-        if self.whole is not None:
-            self._whole_down(response, self.whole)
-            return
         if self.upload is not None and not self.upload.done:
             exchange.keep_alive = False  # RFC 9112 9.6: the rest of the request would be in the way
         chunked = may_chunk(self.request, response)
@@ -287,10 +292,16 @@ class _Conversation:
     def _whole_down(self, response: Response, body: bytes) -> None:
         """A body that has come with its head, as almost every short one does, leaves with it."""
         exchange = self.exchange
+        exchange.phase = "response"
         exchange.answered(response.status)
         self.generation.has_answered()
-        self._to_client(response_head(response, exchange, chunked=False), body)
+        head = response_head(response, exchange, chunked=False)
+        if len(body) < WORTH_GATHERING:
+            self._to_client(head + body)
+        else:
+            self._to_client(head, body)
         exchange.body_sent = response.length
+        exchange.ended = exchange.moved
 
     def _splice_down(self, body: LengthBody, pipe: Pipe) -> None:
         """The rest of a long body, moved by the kernel. What came with the head has been sent."""
@@ -318,7 +329,10 @@ class _Conversation:
 
     def _to_client(self, data: bytes, more: bytes = b"") -> None:
         try:
-            self.client.send_both(data, more, self.timeout)
+            if more:
+                self.client.send_both(data, more, self.timeout)
+            else:
+                self.client.send(data, self.timeout)
         except (TimedOut, OSError) as error:
             raise self._client_does_not_take(error) from None
         self.exchange.moved = self.client.now()
@@ -341,8 +355,7 @@ class _Conversation:
     # 7: the end
 
     def _give_back(self, response: Response) -> None:
-        uploaded = self.upload is None or self.upload.done
-        if uploaded and response.keep_alive:
+        if response.keep_alive and (self.upload is None or self.upload.done):
             self.finished = True
             self.generation.give_back(self.app)
 

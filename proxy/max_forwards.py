@@ -8,6 +8,8 @@ from proxy.headers import Fields
 from proxy.modules.answers import Answer
 from proxy.peer import Request
 
+#: Methods whose hops are counted.
+COUNTED = frozenset((b"TRACE", b"OPTIONS"))
 _COUNT = re.compile(rb"\d{1,9}")
 #: RFC 9110 9.3.8: the final recipient should leave out what a client would not want to see again.
 _PRIVATE = frozenset((b"authorization", b"proxy-authorization", b"cookie"))
@@ -15,7 +17,7 @@ _PRIVATE = frozenset((b"authorization", b"proxy-authorization", b"cookie"))
 
 def hops_left(request: Request) -> int | None:
     """What Max-Forwards allows, None if it says nothing to us. What is no number is ignored."""
-    if request.method not in (b"TRACE", b"OPTIONS"):
+    if request.method not in COUNTED:
         return None
     values = [value for name, value in request.fields if name.lower() == b"max-forwards"]
     return int(values[0]) if len(values) == 1 and _COUNT.fullmatch(values[0]) else None

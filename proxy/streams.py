@@ -126,7 +126,6 @@ class Stream:
 
     __slots__ = (
         "_ahead",
-        "_closed",
         "_deadlines",
         "_ended",
         "_failure",
@@ -143,6 +142,7 @@ class Stream:
         "_write_deadline",
         "_write_watcher",
         "_writer",
+        "closed",
         "look_at",
         "now",
         "sent",
@@ -167,7 +167,7 @@ class Stream:
         self.now = deadlines.now
         self._ahead = b""
         self._ended = False
-        self._closed = False
+        self.closed = False
         self._failure: OSError | None = None
         self._reader: Any = None
         self._writer: Any = None
@@ -192,15 +192,11 @@ class Stream:
         return b""
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "ended" if self._ended else "open"
+        state = "closed" if self.closed else "ended" if self._ended else "open"
         return f"<Stream fd={self._sock.fileno()} {state} ahead={len(self._ahead)}>"
 
     # ----------------------------------------------------------------------------------------------------------
     # What may be asked without waiting
-
-    @property
-    def closed(self) -> bool:
-        return self._closed
 
     @property
     def ended(self) -> bool:
@@ -210,11 +206,11 @@ class Stream:
     @property
     def quiet(self) -> bool:
         """Open, with nothing read ahead: fit for a new exchange."""
-        return not (self._closed or self._ended or self._ahead or self._failure is not None)
+        return not (self.closed or self._ended or self._ahead or self._failure is not None)
 
     def is_still_quiet(self) -> bool:
         """`quiet`, asked of the socket itself: bytes or an end may be there that the loop has not told of yet."""
-        if self._closed or self._ended or self._ahead or self._failure is not None:
+        if self.closed or self._ended or self._ahead or self._failure is not None:
             return False
         if self._poll is None:
             poller = self._deadlines.poller()
@@ -262,11 +258,11 @@ class Stream:
                 return b""
             if self._failure is not None:
                 raise self._failure
-            if self._closed:
+            if self.closed:
                 raise StreamClosed("the stream is closed")
             if not eager or self._had_its_turns():
                 self._park_reader(timeout)
-                if self._ahead or self._closed or self._failure is not None:
+                if self._ahead or self.closed or self._failure is not None:
                     return self.recv(timeout)
             eager = False
             try:
@@ -308,7 +304,7 @@ class Stream:
                 return 0
             if self._failure is not None:
                 raise self._failure
-            if self._closed:
+            if self.closed:
                 raise StreamClosed("the stream is closed")
             if self._had_its_turns():
                 self._park_reader(timeout)
@@ -337,7 +333,7 @@ class Stream:
 
     def error(self) -> int:
         """What the kernel has noted of a broken connection (`errno`), once; 0: nothing (socket(7), SO_ERROR)."""
-        return 0 if self._closed else self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        return 0 if self.closed else self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
     def unread(self, data: bytes) -> None:
         """Put back what was read too much; the next `recv` returns it first."""
@@ -361,7 +357,7 @@ class Stream:
             raise TimedOut
 
     def _start_reading(self) -> None:
-        if not (self._reading or self._closed):
+        if not (self._reading or self.closed):
             self._reading = True
             self._read_watcher.start(self._readable)
 
@@ -405,7 +401,7 @@ class Stream:
 
     def send(self, data: bytes | bytearray | memoryview, timeout: float | None) -> None:
         """All of `data`. `timeout`: seconds without progress. Raises TimedOut, StreamClosed, OSError."""
-        if self._closed:
+        if self.closed:
             raise StreamClosed("the stream is closed")
         try:
             sent = self._send(data)
@@ -417,7 +413,7 @@ class Stream:
 
     def send_both(self, first: bytes, second: bytes, timeout: float | None) -> None:
         """As `send(first + second)`, without making one of them where that costs more than it saves."""
-        if len(second) < WORTH_GATHERING or self._closed:
+        if len(second) < WORTH_GATHERING or self.closed:
             self.send(first + second, timeout)
             return
         try:
@@ -444,7 +440,7 @@ class Stream:
         """Let the kernel send `count` bytes of a regular file (sendfile(2)). Raises as `send`, and EOFError when the
         file has become shorter."""
         while count:
-            if self._closed:
+            if self.closed:
                 raise StreamClosed("the stream is closed")
             try:
                 moved = os.sendfile(self._sock.fileno(), file, offset, count)
@@ -459,7 +455,7 @@ class Stream:
     def send_from_pipe(self, pipe: int, held: int, timeout: float | None) -> int:
         """Let the kernel move some of the `held` bytes in `pipe` to the peer: how many. Raises as `send`."""
         while True:
-            if self._closed:
+            if self.closed:
                 raise StreamClosed("the stream is closed")
             try:
                 moved = os.splice(pipe, self._sock.fileno(), held)
@@ -495,7 +491,7 @@ class Stream:
             if pace is not None:
                 pace.patience(timeout, self.sent)
             raise TimedOut
-        if self._closed:
+        if self.closed:
             raise StreamClosed("the stream was closed")
 
     def _writable(self) -> None:
@@ -506,7 +502,7 @@ class Stream:
 
     def end(self) -> None:
         """Say that no more bytes come from us (FIN); reading goes on."""
-        if not self._closed:
+        if not self.closed:
             try:
                 self._sock.shutdown(socket.SHUT_WR)
             except OSError:
@@ -534,13 +530,13 @@ class Stream:
 
     def close(self) -> None:
         """Close the socket; who still waits for it gets StreamClosed. Idempotent."""
-        if not self._closed:
+        if not self.closed:
             self.release()
             self._sock.close()
 
     def release(self) -> None:
         """The same, and the socket stays open: it is somebody else's now."""
-        self._closed = True
+        self.closed = True
         self._deadlines.forget(self)
         self._stop_reading()
         self._read_watcher.close()
@@ -557,7 +553,7 @@ class Stream:
 
     def abort(self) -> None:
         """Break the connection (RST): the peer must not take what it has for the whole."""
-        if not self._closed:
+        if not self.closed:
             try:
                 self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             except OSError:

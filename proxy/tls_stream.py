@@ -223,7 +223,7 @@ class TlsStream(Stream):
 
     def _look_again(self) -> None:
         """For an end that came together with bytes."""
-        if not self._closed:
+        if not self.closed:
             self._readable()
 
     def recv_into_pipe(self, pipe: int, limit: int, timeout: float | None) -> int:
@@ -234,7 +234,7 @@ class TlsStream(Stream):
 
     def send(self, data: bytes | bytearray | memoryview, timeout: float | None) -> None:
         """As `Stream.send`; `sent` counts what has been encrypted, which is sent before anything else."""
-        if self._closed:
+        if self.closed:
             raise StreamClosed("the stream is closed")
         if self._unsent:
             self._push(timeout)
@@ -290,7 +290,7 @@ class TlsStream(Stream):
     def _flush(self) -> None:
         """The same for who cannot wait: what does not fit goes when there is room."""
         data = self._unsent + self._to_peer.read()
-        if not data or self._closed:
+        if not data or self.closed:
             return
         try:
             sent = self._sock.send(data)
@@ -324,7 +324,7 @@ class TlsStream(Stream):
 
     def end(self) -> None:
         """close_notify, then FIN. Waits for the peer to take it. Raises TimedOut, StreamClosed, OSError."""
-        if not self._closed:
+        if not self.closed:
             self._say_goodbye()
             self._push(GOODBYE)
             super().end()
