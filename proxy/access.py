@@ -24,7 +24,10 @@ FLUSH_AT = 64 * 1024
 PIECE = 4096
 """Bytes written at once to what is no file: a pipe takes so many whole or not at all (pipe(7), PIPE_BUF)."""
 TOGETHER = 64
-"""Exchanges whose lines are made together: a line costs half as much when the one before it was just made."""
+"""Lines that are made together: a line costs half as much when the one before it was just made."""
+
+Said = tuple[float, float, float, bytes, bytes, bytes, bytes, int, int, bytes, bytes, str]
+"""What a line says; the exchange itself is over, and its memory is the next one's."""
 
 _QUOTE = re.compile(rb'["\\]')
 # What is written of most requests has been written before: the thousandths of a second, and times below a tenth of one
@@ -41,7 +44,8 @@ class AccessLog:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
-        self._ended: list[Exchange] = []
+        self._waiting: list[Said] = []
+        self._offset = 0.0  # from their clock to the time of day
         self._lines: list[bytes] = []
         self._size = 0
         self._second = 0
@@ -49,10 +53,27 @@ class AccessLog:
 
     def write(self, exchange: Exchange) -> None:
         """The line of an exchange that has just ended."""
-        exchange.ended = exchange.ended or exchange.client.now()
-        ended = self._ended
-        ended.append(exchange)
-        if len(ended) >= TOGETHER:
+        request, ended = exchange.request, exchange.ended or exchange.client.now()
+        waiting = self._waiting
+        if not waiting:
+            self._offset = time() - ended
+        waiting.append(
+            (
+                ended,
+                exchange.started,
+                exchange.first_byte,
+                exchange.visitor.word,
+                request.method,
+                request.target,
+                request.version,
+                exchange.status,
+                exchange.body_sent,
+                exchange.served_by or _app(exchange),
+                exchange.request_id,
+                exchange.reason,
+            )
+        )
+        if len(waiting) >= TOGETHER:
             self._make_lines()
 
     def write_refused(self, caller: Caller, status: int, request_id: bytes, reason: str) -> None:
@@ -66,32 +87,28 @@ class AccessLog:
         )
 
     def _make_lines(self) -> None:
-        ended, self._ended = self._ended, []
-        if ended:
-            offset = time() - ended[0].client.now()
-            self._add([self._line(offset, exchange) for exchange in ended])
+        waiting, self._waiting = self._waiting, []
+        self._add([self._line(said) for said in waiting])
 
-    def _line(self, offset: float, exchange: Exchange) -> bytes:
-        request, started, ended = exchange.request, exchange.started, exchange.ended
-        target, reason = request.target, exchange.reason
+    def _line(self, said: Said) -> bytes:
+        ended, started, first_byte, client, method, target, version, status, size, app, number, reason = said
         if b'"' in target or b"\\" in target:
             target = _QUOTE.sub(_escaped, target)
-        first_byte = exchange.first_byte - started if exchange.first_byte else 0.0
-        whole = ended - started
+        first, whole = first_byte - started, ended - started
         return b'%b %b "%b %b HTTP/%b" %d %d %b %b %b %b %b\n' % (
-            self._moment(offset + ended),
-            exchange.visitor.word,
-            request.method,
+            self._moment(self._offset + ended),
+            client,
+            method,
             target,
-            request.version,
-            exchange.status or 499,
-            exchange.body_sent,
-            exchange.served_by or _app(exchange),
-            (_SHORT_TIMES[int(first_byte * 10_000 + 0.5)] if first_byte < SHORT else b"%.4f" % first_byte)
-            if exchange.first_byte
+            version,
+            status or 499,
+            size,
+            app,
+            (_SHORT_TIMES[int(first * 10_000 + 0.5)] if first < SHORT else b"%.4f" % first)
+            if first_byte
             else b"-",
             _SHORT_TIMES[int(whole * 10_000 + 0.5)] if whole < SHORT else b"%.4f" % whole,
-            exchange.request_id,
+            number,
             reason.encode("ascii") if reason else b"-",
         )
 
