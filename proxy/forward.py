@@ -5,7 +5,7 @@ The story, in the order of the code:
 1. Lease    a generation of the app: at hand, or waited for while it starts.
 2. Connect  on an idle connection to it, or a new one.
 3. Head up  what the client may not say is gone; token, forwarded fields and request id are there.
-4. Body up  what is here goes with the head; the rest by a greenlet of its own (`Upload`), beside 5 and 6.
+4. Body up  what is here goes with the head; the rest by a greenlet of its own (`upload.py`), beside 5 and 6.
 5. Head down  1xx at once and in order; 101 turns the two connections into a tunnel.
 6. Body down  each piece as it comes, in a framing that the client understands.
 7. Give back  the app's connection, if nothing is left on it; else it is closed.
@@ -19,28 +19,37 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from typing import TypeGuard, TypeVar
-
-import gevent
+from typing import TypeVar
 
 from proxy.backend import ConnectRefused, Generation
-from proxy.body import Body, LengthBody, Truncated, body_of, chunk, last_chunk
-from proxy.exchange import Exchange, bad_body
+from proxy.body import LengthBody, Truncated, body_of
+from proxy.exchange import Exchange
 from proxy.failures import Cause, Failure, Side, Stage, malformed_response
 from proxy.head import QuickReader
-from proxy.headers import Fields, own_lines, request_fields, response_fields
+from proxy.headers import response_fields
 from proxy.identity import Identity
 from proxy.pace import Pace, TooSlow
-from proxy.peer import Framing, HeadTooLong, Request, Response, read_head, read_response
-from proxy.reasons import standard_reason
-from proxy.splice import WORTH_IT, Pipe
+from proxy.peer import Framing, HeadTooLong, Response, read_head, read_response
+from proxy.splice import Pipe
 from proxy.streams import WORTH_GATHERING, Stream, StreamClosed, TimedOut
-from proxy.strict import RESPONSE_LIMITS, Malformed, split_target
-from proxy.to_https import with_hsts
+from proxy.strict import RESPONSE_LIMITS, Malformed
 from proxy.tunnel import tunnel
+from proxy.upload import Upload
+from proxy.wire import (
+    NO_LENGTH,
+    field_lines,
+    frame_down,
+    frame_up,
+    is_offered,
+    is_worth_splicing,
+    may_chunk,
+    request_head,
+    response_head,
+    status_line,
+    without_length,
+)
 
 Read = TypeVar("Read")
-Paced = TypeVar("Paced", bytes, int)
 
 #: Interim responses to one request: one every ten seconds for twenty minutes, which is what 102 was made for.
 MAX_INTERIM = 128
@@ -50,9 +59,6 @@ REPEATABLE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE"))
 
 #: How a connection ends that its owner has not read to the end (tcp(7); EPIPE: after its FIN has come).
 UNREAD = (errno.ECONNRESET, errno.EPIPE)
-
-#: Framings under which a body's length is known only at its end.
-NO_LENGTH = (Framing.CHUNKED, Framing.UNTIL_CLOSE)
 
 
 class Unseen(Exception):
@@ -73,7 +79,7 @@ def forward(exchange: Exchange) -> None:
             exchange.phase = "connect"
             idle = generation.idle() if reuse else None
             app = idle or _connect(exchange, generation)  # 2
-            _Conversation(exchange, generation, app, reused=idle is not None).run()  # 3 - 7
+            Conversation(exchange, generation, app, reused=idle is not None).run()  # 3 - 7
             return
         except Unseen:
             reuse = False
@@ -108,7 +114,7 @@ def _connect(exchange: Exchange, generation: Generation) -> Stream:
         raise Failure(Cause.CONNECT_REFUSED, Stage.CONNECT, Side.APP, str(error)) from None
 
 
-class _Conversation:
+class Conversation:
     """One request on one connection to the app. `whole`: the body of the answer, if it came with its head. `finished`:
     nothing is left on the connection."""
 
@@ -390,249 +396,5 @@ class _Conversation:
         return Failure(Cause.CLIENT_GONE, self.exchange.stage, Side.CLIENT, "the client went away")
 
 
-class _Unwanted(Exception):
-    """The app does not take more of the body: it may have answered without reading everything."""
-
-
-class Upload:
-    """The rest of a request body, on its way up in a greenlet of its own.
-
-    The client's trouble closes the app's connection, which wakes who waits for the response; the app's trouble
-    (it may have answered without reading everything) only ends the upload.
-    """
-
-    def __init__(self, conversation: _Conversation) -> None:
-        self._conversation = conversation
-        self.done = False
-        self.failure: Failure | None = None
-        exchange = conversation.exchange
-        self._pace = Pace(exchange.front.min_upload_rate, exchange.client.now, exchange.body_taken)
-        self._greenlet = gevent.spawn(self._run)
-
-    def stop(self) -> None:
-        if not self._greenlet.dead:
-            self._greenlet.kill(block=True)
-
-    def _run(self) -> None:
-        with_app = self._conversation
-        try:
-            pipes = with_app.exchange.pipes
-            if pipes is not None and is_worth_splicing(with_app.body):
-                with pipes.borrowed() as pipe:
-                    self._splice_up(with_app.body, pipe)
-                with_app.client.resume()
-            while not with_app.body.done:
-                piece = self._from_client(with_app.body.read)
-                with_app.exchange.count_body(len(piece))
-                self._app_takes(frame_up(with_app.request, with_app.body, piece))
-            self.done = True
-        except _Unwanted:
-            pass  # what the app has to say is read by who waits for it
-        except Failure as failure:
-            self.failure = failure
-            with_app.app.close()
-
-    def _splice_up(self, body: LengthBody, pipe: Pipe) -> None:
-        """The rest of a long body, moved by the kernel; its length has been judged with the head."""
-        with_app = self._conversation
-        while not body.done and not with_app.client.ahead():
-            moved = self._from_client(lambda timeout: body.read_into(pipe, timeout))
-            with_app.exchange.count_body(moved)
-            try:
-                pipe.empty(with_app.app, with_app.timeout)
-            except (StreamClosed, OSError, TimedOut) as error:
-                raise _Unwanted from error
-            with_app.exchange.moved = with_app.client.now()
-
-    def _app_takes(self, data: bytes) -> None:
-        with_app = self._conversation
-        try:
-            with_app.app.send(data, with_app.timeout)
-        except (StreamClosed, OSError, TimedOut) as error:
-            raise _Unwanted from error
-        with_app.exchange.moved = with_app.client.now()
-
-    def _from_client(self, read: Callable[[float | None], Paced]) -> Paced:
-        """What `read` gets of the request body, and what it means if that is nothing.
-
-        Once an answer has begun, client and app may be in a conversation, and only silence counts.
-        """
-        exchange, timeout = self._conversation.exchange, self._conversation.timeout
-        while True:
-            try:
-                if exchange.status or self._waits_for_100():
-                    return read(timeout)
-                return self._pace.read(read, timeout)
-            except TooSlow:
-                if exchange.status:
-                    continue
-                raise _slow_body("slower than min_upload_rate") from None
-            except TimedOut:
-                if exchange.moved_within(timeout):
-                    continue
-                raise _slow_body("silent in the body") from None
-            except Malformed as error:
-                raise bad_body(error) from None
-            except (Truncated, StreamClosed, OSError) as error:
-                exchange.client_left = True
-                raise Failure(Cause.CLIENT_GONE, Stage.REQUEST_BODY, Side.CLIENT, str(error)) from None
-
-    def _waits_for_100(self) -> bool:
-        """Whether the client may not have been asked for its body yet (RFC 9110 10.1.1): that is the app's time."""
-        exchange = self._conversation.exchange
-        return exchange.request.expects_continue and not exchange.body_taken
-
-
-def _slow_body(detail: str) -> Failure:
-    return Failure(Cause.SLOW_BODY, Stage.REQUEST_BODY, Side.CLIENT, detail)
-
-
-# --------------------------------------------------------------------------------------------------------------
-# What heads and pieces look like on the wire
-
-
-def request_head(request: Request, exchange: Exchange, token: bytes) -> bytes:
-    """The head as the app gets it: the target byte for byte, the fields that may cross, our own."""
-    target = request.target
-    if not target.startswith(b"/"):
-        target = _origin_form(request)
-    if request.lines and not exchange.via:  # the quick reader has written them
-        visitor = exchange.visitor
-        host = visitor.host or request.host
-        lines = request.lines + own_lines(visitor.lines, host, exchange.request_id, token, visitor.forwarded)
-    else:
-        lines = _lines_up(request, exchange, token)
-    if exchange.identity is not None:
-        lines += exchange.lines_of_visitor(token)
-    if request.framing is Framing.CHUNKED:
-        lines += b"Transfer-Encoding: chunked\r\n"
-    elif request.framing is Framing.LENGTH:
-        lines += b"Content-Length: %d\r\n" % request.length
-    return b"%b %b HTTP/1.1\r\n%b\r\n" % (request.method, target, lines)
-
-
-def _origin_form(request: Request) -> bytes:
-    """What an origin server is asked for (RFC 9112 3.2.1); OPTIONS of a whole server is `*` (3.2.4)."""
-    target = split_target(request.target)
-    whole_server = request.method == b"OPTIONS" and request.target.endswith(target.authority)
-    return b"*" if whole_server and target.authority else target.origin
-
-
-def _lines_up(request: Request, exchange: Exchange, token: bytes) -> bytes:
-    return field_lines(
-        request_fields(
-            request.fields,
-            caller=exchange.caller,
-            host=request.host,
-            token=token,
-            request_id=exchange.request_id,
-            upgrade=request.upgrade or None,
-            forwarded_for_port=exchange.front.forwarded_for_port,
-            trusted=exchange.trusted,
-            forwarded_host=exchange.visitor.host,
-            forwarded=exchange.visitor.forwarded,
-            via=exchange.via,
-            http_version=request.version,
-        )
-    )
-
-
-def response_head(response: Response, exchange: Exchange, chunked: bool) -> bytes:
-    """The head as the client gets it; written once for all answers that begin alike, where nothing depends on who
-    asks."""
-    same = exchange.keep_alive and exchange.request.version == b"1.1" and not (exchange.via or chunked)
-    same = same and exchange.front.tls is None  # HSTS is for those who came by TLS
-    head = response.head if same else b""
-    if not head:
-        head = _written(response, exchange, chunked)
-        if same:
-            response.head = head
-    return head[:-2] + exchange.late + b"\r\n" if exchange.late else head
-
-
-def _written(response: Response, exchange: Exchange, chunked: bool) -> bytes:
-    framing = b"Transfer-Encoding: chunked\r\n" if chunked else b""
-    lines = _lines_down(response, exchange)
-    if exchange.front.tls is not None:
-        lines = with_hsts(lines, exchange.front, exchange.caller)
-    return status_line(response) + lines + framing + connection_line(response, exchange) + b"\r\n"
-
-
-def _lines_down(response: Response, exchange: Exchange) -> bytes:
-    bare = response.status in (101, 204)
-    if response.lines and not (exchange.via or bare):
-        return response.lines
-    upgrade = upgrade_value(response.fields) if response.status in (101, 426) else None
-    fields = response_fields(
-        response.fields, via=exchange.via, http_version=response.version, upgrade=upgrade
-    )
-    return field_lines(without_length(fields) if bare else fields)
-
-
-def connection_line(response: Response, exchange: Exchange) -> bytes:
-    """Whether the client's connection lives on (RFC 9112 9.3); after 101 the question is another protocol's."""
-    if response.status == 101:
-        return b""
-    if not exchange.keep_alive:
-        return b"Connection: close\r\n"
-    return b"Connection: keep-alive\r\n" if exchange.request.version == b"1.0" else b""
-
-
-def status_line(response: Response) -> bytes:
-    """RFC 9112 section 4; our own version, the app's reason phrase or the standard's."""
-    return b"HTTP/1.1 %d %b\r\n" % (response.status, response.reason or standard_reason(response.status))
-
-
-def without_length(fields: Fields) -> Fields:
-    """RFC 9110 8.6: no Content-Length in 1xx and 204; a client that believes it waits for a body, or takes the
-    next response for one."""
-    return [pair for pair in fields if pair[0].lower() != b"content-length"]
-
-
-def field_lines(fields: Fields) -> bytes:
-    return b"".join([b"%b: %b\r\n" % field for field in fields])
-
-
-def upgrade_value(fields: Fields) -> bytes | None:
-    """The protocol an app switches to, or asks for."""
-    return next((value for name, value in fields if name.lower() == b"upgrade"), None)
-
-
-def is_offered(offered: bytes, fields: Fields) -> bool:
-    """Whether a 101 switches to what the client asked for, and to nothing else (RFC 9110 7.8)."""
-    said = b",".join(value for name, value in fields if name.lower() == b"upgrade")
-    return bool(said) and _protocols(said) <= _protocols(offered)
-
-
-def _protocols(value: bytes) -> set[bytes]:
-    return {protocol.strip(b" \t").lower() for protocol in value.split(b",")}
-
-
 def _upgrade_failed(detail: str) -> Failure:
     return Failure(Cause.UPGRADE_FAILED, Stage.AWAIT_HEAD, Side.APP, detail)
-
-
-def may_chunk(request: Request, response: Response) -> bool:
-    """Whether the client gets the chunked coding: a length nobody knows, and HTTP/1.1 (RFC 9112 6.1)."""
-    return request.version == b"1.1" and response.framing in NO_LENGTH
-
-
-def frame_up(request: Request, body: Body, piece: bytes) -> bytes:
-    """A piece of the request body in the framing the client chose; the end too, once it has been seen."""
-    if request.framing is not Framing.CHUNKED:
-        return piece
-    framed = chunk(piece) if piece else b""
-    return framed + last_chunk(body.trailers) if body.done else framed
-
-
-def frame_down(chunked: bool, body: Body, piece: bytes) -> bytes:
-    """A piece of the response body in the client's framing; the end too, once it has been seen."""
-    if not chunked:
-        return piece
-    framed = chunk(piece) if piece else b""
-    return framed + last_chunk(body.trailers) if body.done else framed
-
-
-def is_worth_splicing(body: Body) -> TypeGuard[LengthBody]:
-    """A body of which the kernel can move what is left by itself, and enough of it."""
-    return isinstance(body, LengthBody) and body.left >= WORTH_IT

@@ -76,7 +76,7 @@ class Response:
     keep_alive: bool
     judge: h11.Connection | None = None
     lines: bytes = b""
-    head: bytes = b""  # as it went to a client before, see `forward.response_head`
+    head: bytes = b""  # as it went to a client before, see `wire.response_head`
     edited: tuple[object, Response] | None = None  # what modules made of it before, see `Responders`
 
 

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 
-from proxy.forward import field_lines
 from proxy.head import MEMORY, QuickReader
 from proxy.headers import Caller, caller_lines, own_lines, request_fields, response_fields
 from proxy.peer import Framing, Request, Response, read_request, read_response
 from proxy.shapes import EVER_NEW, SHAPES
 from proxy.strict import Limits, Malformed
+from proxy.wire import field_lines
 from tests.properties.heads import any_case, heads, tokens, values
 
 LIMITS = Limits()

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 
-from proxy.forward import field_lines
 from proxy.forwarded import MAX_HOPS, NAMES, Origin, Said, origin_of
 from proxy.head import QuickReader
 from proxy.headers import Caller, Fields, own_lines, request_fields
 from proxy.peer import read_request
 from proxy.strict import Limits
 from proxy.trust import MEMORY, Networks, Trust
+from proxy.wire import field_lines
 from tests.kit.memory_front import memory_front, settings_of_memory
 from tests.properties.heads import values
 from tests.properties.test_quick_reader import plain_requests
