@@ -59,11 +59,12 @@ class Plan:
     accept: int
     chunked: int
     dropped: tuple[int, ...]
+    ever_new: int  # how many of them are
 
 
-Block = tuple[Fields, Framing, int, bool, bytes, bytes, bytes]
-"""A header block that has been judged: its fields, framing, length, whether the connection is kept, host, accept, and
-what crosses, as it is written."""
+Block = tuple[Plan, Fields, Framing, int, bool, bytes, bytes, bytes]
+"""A header block that has been judged: its plan, fields, framing, length, whether the connection is kept, host,
+accept, and what crosses, as it is written."""
 
 
 class NotPlain(Exception):
@@ -92,13 +93,22 @@ class QuickReader:
         if len(target) > self._max_target or b"%00" in target:
             return None
         end = line.end()
-        return self._shapes.request(method, target, head[end:]) or self._by_lines(method, target, head, end)
+        left, values = self._shapes.cut(head[end:])
+        shape = self._shapes.find(left)
+        if shape is not None:
+            return shape.request(method, target, values)
+        return self._by_lines(method, target, head, end, left)
 
-    def _by_lines(self, method: bytes, target: bytes, head: bytes, end: int) -> Request | None:
-        """A head of no known shape; it is learnt if its lines are known."""
+    def _by_lines(
+        self, method: bytes, target: bytes, head: bytes, end: int, left: tuple[bytes, ...]
+    ) -> Request | None:
+        """A head of no known shape. It is learnt if its lines are known, and all that is ever new was cut out of it:
+        what is left may be a secret otherwise."""
         learnt = self._lines.learnt
         try:
-            fields, framing, length, keep_alive, host, accept, crossing = self._requests.judge(head, end)
+            plan, fields, framing, length, keep_alive, host, accept, crossing = self._requests.judge(
+                head, end
+            )
         except NotPlain:
             return None
         request = Request(
@@ -116,8 +126,9 @@ class QuickReader:
             accept,
             crossing,
         )
-        if self._lines.learnt == learnt:
-            self._shapes.learn(head[end:], request, self._requests.crossing(fields))
+        if self._lines.learnt == learnt and plan.ever_new == len(left) // 2:
+            crosses = set(range(len(fields))).difference(plan.dropped)
+            self._shapes.learn(left, head[end + 2 : -4].split(b"\r\n"), request, crosses)
         return request
 
     def response(self, head: bytes, request: Request) -> Response | None:
@@ -136,7 +147,7 @@ class QuickReader:
         if line is None or len(head) > RESPONSE_LIMITS.max_head:
             return None
         try:
-            fields, framing, length, keep_alive, _, _, crossing = self._responses.judge(head, line.end())
+            _, fields, framing, length, keep_alive, _, _, crossing = self._responses.judge(head, line.end())
         except NotPlain:
             return None
         status = int(line[1])
@@ -205,17 +216,11 @@ class _Side:
                 self._plans.put(names, plan)
         host, accept, framing, length, keep_alive = self._values(plan, fields)
         if not plan.dropped:
-            return fields, framing, length, keep_alive, host, accept, head[at + 2 : -2]
+            return plan, fields, framing, length, keep_alive, host, accept, head[at + 2 : -2]
         for index in plan.dropped:
             del lines[index]
         lines.append(b"")
-        return fields, framing, length, keep_alive, host, accept, b"\r\n".join(lines)
-
-    def crossing(self, fields: Fields) -> tuple[int, ...]:
-        """Which of the fields of a head that was judged cross."""
-        crossing = self._crossing(tuple([name for name, _ in fields]))
-        assert crossing is not None, "a head that was judged has a plan"
-        return crossing
+        return plan, fields, framing, length, keep_alive, host, accept, b"\r\n".join(lines)
 
     def _values(self, plan: Plan, fields: Fields) -> tuple[bytes, bytes, Framing, int, bool]:
         """Host, accept, framing, length, whether the connection is kept. Raises NotPlain."""
@@ -260,4 +265,5 @@ class _Side:
             folded.index(name) if name in folded else -1 for name in singular
         )
         dropped = sorted(set(range(len(names))) - set(crossing), reverse=True)
-        return Plan(host, length, connection, accept, chunked, tuple(dropped))
+        ever_new = sum(1 for name in folded if name in EVER_NEW_IN_REQUESTS)
+        return Plan(host, length, connection, accept, chunked, tuple(dropped), ever_new)

@@ -12,6 +12,7 @@ is cut out except Content-Length's: a head of a known shape is judged as the one
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -121,7 +122,7 @@ class Shape:
         )
 
 
-def shape_of(lines: list[bytes], request: Request, crossing: tuple[int, ...]) -> Shape:
+def shape_of(lines: list[bytes], request: Request, crossing: Collection[int]) -> Shape:
     """The shape of a head that has been judged: `lines` are those of its fields, `crossing` which of them cross."""
     places: list[int] = []
     values_that_cross: list[int] = []
@@ -162,20 +163,19 @@ class Shapes:
         self._cut = (_OF_PROXIES if trusted else _OF_CLIENTS).split
         self.known: Memory[tuple[bytes, ...], Shape] = Memory(SHAPES)
 
-    def request(self, method: bytes, target: bytes, block: bytes) -> Request | None:
-        """The request whose request line is followed by `block`, if that has a shape that is known."""
+    def cut(self, block: bytes) -> tuple[tuple[bytes, ...], list[bytes]]:
+        """What follows a request line, taken apart: what is left, and the values that were cut out of it."""
         parts = self._cut(block)
         values = parts[2::3]
         del parts[2::3]
-        left = tuple(parts)
-        shape = self.known.get(left) or self.known.again(left)
-        return None if shape is None else shape.request(method, target, values)
+        return tuple(parts), values
 
-    def learn(self, block: bytes, request: Request, crossing: tuple[int, ...]) -> None:
-        """`request` is what a head means whose request line is followed by `block`; the fields at `crossing` cross."""
-        parts = self._cut(block)
-        del parts[2::3]
-        shape = shape_of(block[2:-4].split(b"\r\n"), request, crossing)
-        # What was not cut out is a secret perhaps, and is not kept.
-        if len(shape.places) == len(parts) // 2 and sum(map(len, parts)) <= LONGEST_SHAPE:
-            self.known.put(tuple(parts), shape)
+    def find(self, left: tuple[bytes, ...]) -> Shape | None:
+        return self.known.get(left) or self.known.again(left)
+
+    def learn(
+        self, left: tuple[bytes, ...], lines: list[bytes], request: Request, crossing: Collection[int]
+    ) -> None:
+        """`request` is what a head means of which this is `left`; the `lines` at `crossing` cross."""
+        if sum(map(len, left)) <= LONGEST_SHAPE:
+            self.known.put(left, shape_of(lines, request, crossing))

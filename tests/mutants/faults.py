@@ -104,7 +104,7 @@ FAULTS = (
     Fault("proxy/head.py", "crossing = partial(crossing_of_request, trusted=trusted)", "crossing = partial(crossing_of_request, trusted=True)",
           "an untrusted peer's X-Forwarded-Prefix crosses in the quick lane", TRUST),
     # shapes.py
-    Fault("proxy/shapes.py", "        if len(shape.places) == len(parts) // 2 and", "        if",
+    Fault("proxy/head.py", "learnt and plan.ever_new == len(left) // 2:", "learnt:",
           "a secret under an odd name is kept with the shape of its head", QUICK),
     Fault("proxy/shapes.py", "            if LENGTH.fullmatch(values[self.length_at]) is None:\n                return None\n", "",
           "in a known shape any Content-Length will do", QUICK),
