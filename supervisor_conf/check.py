@@ -184,21 +184,26 @@ def _modules(settings: Settings) -> Iterator[_Raw]:
     """Asked of a process of its own, which does as a worker will: `proxy` is not ours to import."""
     if not (settings.front.modules or any(app.modules for app in settings.apps)):
         return
-    asked = subprocess.run(
-        [sys.executable, "-P", "-m", "proxy.module_check"],
-        input=to_json(without_secrets(settings)),
-        capture_output=True,
-        text=True,
-        timeout=MODULES_TIMEOUT,
-        check=False,
-    )
+    try:
+        asked = subprocess.run(
+            [sys.executable, "-P", "-m", "proxy.module_check"],
+            input=to_json(without_secrets(settings)),
+            capture_output=True,
+            text=True,
+            timeout=MODULES_TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        expected = f"modules that are made within {MODULES_TIMEOUT} seconds, since a worker waits for them"
+        yield _Raw(("front", "modules"), "modules that do not come to an end", expected)
+        return
     if asked.returncode:
         last = asked.stderr.strip().rpartition("\n")[2] or f"it ended with status {asked.returncode}"
         yield _Raw(
             ("front", "modules"), "modules that end the process that makes them", f"modules that work: {last}"
         )
         return
-    for path, use, sentence, severity in json.loads(asked.stdout.rpartition("\n")[2]):
+    for path, use, sentence, severity in json.loads(asked.stdout):
         yield _Raw(tuple(path), display(use), f"a module that works: {sentence}", "", Severity(severity))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor_conf import accounts, run_directory
+from supervisor_conf import accounts, check, run_directory
 from supervisor_conf.check import Finding, Severity, check_machine
 from supervisor_conf.cli import main
 from supervisor_conf.plugin import sockets
@@ -171,6 +171,29 @@ def test_options_that_no_machine_could_take_are_a_mistake(
     for word in ("check", "run"):
         assert main([word, str(tmp_path / "portico.toml")]) == 2
         assert phrase in capsys.readouterr().err
+
+
+def test_what_modules_print_and_leave_behind_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "chatty.py").write_text(
+        "import atexit, threading\n"
+        "from proxy.modules import Module\n"
+        "print('hello', end='')\n"
+        "atexit.register(print, 'bye')\n"
+        "class Chatty(Module):\n"
+        "    def __init__(self, options, context): threading.Thread(target=threading.Event().wait).start()\n"
+        "    def close(self): raise RuntimeError('no')\n"
+    )
+    table = '[[front.modules]]\nuse = "chatty:Chatty"\n'
+    sentence = one(findings(tmp_path, after=table), Severity.REFUSAL, "front.modules.0")
+    assert sentence.endswith("does not close: no")
+
+
+def test_modules_that_do_not_come_to_an_end_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "MODULES_TIMEOUT", 2)
+    (tmp_path / "slow.py").write_text("import threading\nthreading.Event().wait()\n")
+    table = '[[front.modules]]\nuse = "slow:Slow"\n'
+    sentence = one(findings(tmp_path, after=table), Severity.REFUSAL, "front.modules")
+    assert "expected modules that are made within 2 seconds" in sentence
 
 
 def test_a_module_that_wants_to_end_the_process_is_told_by_its_name(tmp_path: Path) -> None:
