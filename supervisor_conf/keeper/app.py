@@ -8,7 +8,7 @@ import signal
 import time
 from collections import deque
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import gevent
 
@@ -20,6 +20,7 @@ from supervisor_conf.keeper.care import Care
 from supervisor_conf.keeper.dissolving import Dissolving
 from supervisor_conf.keeper.oom import OomCounter
 from supervisor_conf.keeper.probing import Probing
+from supervisor_conf.keeper.remains import Remains
 from supervisor_conf.keeper.reports import LastStart, read_report, report_key, report_text
 from supervisor_conf.keeper.told import Told
 from supervisor_conf.law import commands, events, journey
@@ -58,15 +59,15 @@ class KeptApp:
         self.last_report: Report | None = None
         self.last_start = LastStart(settings.name, house.tell_plugin)
         self.ready_after: float | None = None  # seconds the last start took
-        self._ready_told: set[int] = (
-            set()
-        )  # generations that a «ready» was said of, by this keeper or the last
+        # Generations that a «ready» was said of, by this keeper or the last
+        self._ready_told: set[int] = set()
         self._kill_told: set[int] = set()
         self.routes = AppRoutes(settings.name, State.STOPPED, retry_after=FALLBACK_RETRY, path=settings.path)
         self._house = house
         self._log = log.bind(app=settings.name)
         self.care = Care(settings, self.law, self.generations, self.handle, self._log)
         self._probing = Probing(settings, self.law, self.generations, self.handle, self._say, self._log)
+        self._remains = Remains(settings.name, house.dissolving, house.tell_plugin, self._log)
         self._past = Past()  # as the plugin keeps it, for the next keeper
         self._last_past = Past()  # as the last keeper left it: what is kept changes with each process found
         self._events: deque[events.Event] = deque()
@@ -159,22 +160,11 @@ class KeptApp:
 
     def _know(self, generation: Spawned) -> None:
         self.generations[generation.generation] = generation
-        remains = f"{generation.pid} {generation.nonce} {generation.cgroup}"
-        self._house.tell_plugin(messages.Keep(remains_key(generation.app, generation.generation), remains))
+        self._remains.expect(generation)
 
     def sweep_remains(self, kept: dict[str, str]) -> None:
         """Of generations that ended while there was no keeper: `kept` is what the last one had kept."""
-        for key, text in kept.items():
-            app, _, number = key.removeprefix(REMAINS).rpartition(" ")
-            ended = (
-                key.startswith(REMAINS) and app == self.settings.name and int(number) not in self.generations
-            )
-            if ended:
-                pid, nonce, cgroup = text.split(" ", 2)
-                killed = processes.sweep(int(pid), nonce, cgroup)
-                self._house.dissolving.add(cgroup)
-                self._log.info("app.swept", generation=int(number), killed=killed)
-                self._house.tell_plugin(messages.Keep(key, ""))
+        self._remains.sweep_kept(kept, self.generations)
 
     def exited(self, message: messages.Exited) -> None:
         generation = self.generations.get(message.generation)
@@ -316,11 +306,7 @@ class KeptApp:
         )
 
     def _sweep(self, generation: Spawned) -> None:
-        killed = processes.sweep(generation.pid, generation.nonce, generation.cgroup)
-        self._house.dissolving.add(generation.cgroup)
-        if killed:
-            self._log.info("app.swept", generation=generation.generation, killed=killed)
-        self._house.tell_plugin(messages.Keep(remains_key(self.settings.name, generation.generation), ""))
+        self._remains.sweep(generation)
         self.generations.pop(generation.generation, None)
         self._ready_told.discard(generation.generation)
         self._kill_told.discard(generation.generation)
@@ -455,14 +441,6 @@ def rules_of(settings: AppSettings, drain_limit: float) -> Rules:
         overlap=settings.overlap,
         rapid_fails_per_minute=settings.rapid_fails_per_minute,
     )
-
-
-REMAINS: Final = "remains of "
-
-
-def remains_key(app: str, generation: int) -> str:
-    """Under which the plugin keeps how to recognise what a generation leaves behind."""
-    return f"{REMAINS}{app} {generation}"
 
 
 def past_key(app: str) -> str:

@@ -60,7 +60,6 @@ class LifecycleMachine(RuleBasedStateMachine):
         self.held: set[Hold] = set()
         self.ending: EndStage | None = None
         self.failures: list[float] = []
-        self.recycle_ends = 0
 
     @property
     def may_start(self) -> bool:
@@ -98,7 +97,6 @@ class LifecycleMachine(RuleBasedStateMachine):
                     assert self.alive[generation] == slot
                 case commands.RecycleEnded():
                     assert not self.law.recycling
-                    self.recycle_ends += 1
                 case commands.Publish(routes=routes, refusal=refusal):
                     self.refusal = refusal
                     self.routes = tuple(route.generation for route in routes)
