@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from tests.kit.examples import one_in
 from tests.kit.memory_front import MemoryFront, memory_front
 from tests.properties.messages import END_OF_HEAD, Answer, Ask, Coding
-from tests.properties.test_chunked import cut
-from tests.properties.test_exchanges import Scene, places, sane_requests, whole_answers
+from tests.properties.test_exchanges import Scene, places, sane_requests, served_in_order, whole_answers
 from tests.properties.test_forwarding_in_any_order import sane_answer
 from tests.properties.test_tunnels import SWITCH, UPGRADE, Side, acts, take
 
@@ -30,18 +29,7 @@ def test_requests_over_tls_get_their_own_answers_in_order_whole_and_unchanged(
         front.publish(1)
         visitor = front.visit_encrypted()
         scene = Scene(front, list(given_answers), app_cuts, visitor)
-        for ask in asks:
-            scene.ask(ask)
-        for piece in cut(b"".join(ask.wire for ask in asks), visitor_cuts):
-            scene.say(piece)
-        scene.let_happen()
-        scene.visitor.check()
-        served = [ask for ask in asks if ask.seen]
-        event(f"{len(served)} of {len(asks)} served")
-        assert served
-        assert served == asks[: len(served)]
-        assert all(ask.seen[0].complete and len(ask.seen) == 1 for ask in served)
-        if len(served) < len(asks):
+        if served_in_order(scene, asks, visitor_cuts) < len(asks):
             assert visitor.ended  # close_notify, not a bare FIN
         for app in scene.apps:
             assert all((b"x-forwarded-proto", b"https") in seen.head.headers for seen in app.requests)

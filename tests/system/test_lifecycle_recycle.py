@@ -33,6 +33,16 @@ def names(run: PorticoRun) -> dict[str, str]:
     return {name: seat.state for name, seat in run.status().items() if name.startswith("shop")}
 
 
+def order_to_recycle(run: PorticoRun) -> subprocess.Popen[bytes]:
+    """`app recycle`, for which nobody waits yet."""
+    return subprocess.Popen(
+        [str(run.person.bin / "portico"), "ctl", "app", "recycle", "shop"],
+        cwd=run.directory,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_recycling_under_load_fails_no_request(folder: Path, processes: int) -> None:
     config = front() + app(command=LIFE, processes=processes)
@@ -75,9 +85,7 @@ def test_status_stays_honest_while_one_follows_the_other(folder: Path) -> None:
         with Visitor(run.url) as held, Load(run.url, "/", clients=2) as load:
             held.send("GET", "/sleep?s=60")  # until it is closed
             run.wait_for_sleepers()
-            order = subprocess.Popen(
-                [str(run.person.bin / "portico"), "ctl", "app", "recycle", "shop"], cwd=folder
-            )
+            order = order_to_recycle(run)
             both = wait_until(
                 lambda: (seen := run.status()) and "shop:shop-new" in seen and seen, "the new one"
             )
@@ -98,12 +106,7 @@ def test_a_stop_while_one_follows_the_other_stops_both(folder: Path) -> None:
     with PorticoRun(folder, front() + app(command=LIFE)) as run:
         old = pid_of_an_answer(run)
         (folder / "apps" / "slow").write_text("30")
-        order = subprocess.Popen(
-            [str(run.person.bin / "portico"), "ctl", "app", "recycle", "shop"],
-            cwd=folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        order = order_to_recycle(run)
         wait_until(lambda: "shop:shop-new" in names(run), "the new one")
         assert run.supervisorctl("stop", "shop").status == 0
         wait_until(lambda: names(run) == {"shop": "STOPPED"}, "both are gone")
@@ -147,17 +150,12 @@ def test_without_overlap_requests_wait_and_two_never_run_together(folder: Path) 
 
 def test_a_recycle_goes_on_when_the_keeper_dies_in_the_middle(folder: Path) -> None:
     with PorticoRun(folder, front() + app(command=LIFE)) as run:
-        old = pid_of_an_answer(run)
+        old, keeper = pid_of_an_answer(run), run.keeper()
         (folder / "apps" / "slow").write_text("1")
         with Load(run.url, "/", clients=4) as load:
-            order = subprocess.Popen(
-                [str(run.person.bin / "portico"), "ctl", "app", "recycle", "shop"],
-                cwd=folder,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            wait_until(lambda: "shop:shop-new" in names(run), "the new one")
-            procfs.kill(run.keeper())
+            order = order_to_recycle(run)
+            wait_until(lambda: run.events("app.spawned", generation=2), "the new one")
+            procfs.kill(keeper)
             order.wait(30)
             wait_for_end(old)
             load.wait_for_more(20)

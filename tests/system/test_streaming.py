@@ -74,7 +74,10 @@ def with_aiohttp(url: str, ask_for: Callable[[int], None]) -> list[bytes]:
 
 
 def with_curl(url: str, ask_for: Callable[[int], None]) -> list[bytes]:
-    command = ["curl", "--silent", "--no-buffer", "--max-time", "20", url]
+    return with_program(["curl", "--silent", "--no-buffer", "--max-time", "20", url], ask_for)
+
+
+def with_program(command: list[str], ask_for: Callable[[int], None]) -> list[bytes]:
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         received = []
@@ -92,14 +95,7 @@ for await (const piece of answer.body) process.stdout.write(piece);
 
 
 def with_fetch(url: str, ask_for: Callable[[int], None]) -> list[bytes]:
-    command = ["node", "--input-type=module", "--eval", NODE, "--", url]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        received = []
-        for number in range(EVENTS):
-            ask_for(number)
-            received.append(process.stdout.readline() + process.stdout.readline())
-    return received
+    return with_program(["node", "--input-type=module", "--eval", NODE, "--", url], ask_for)
 
 
 LISTENERS = {"httpx": with_httpx, "aiohttp": with_aiohttp, "curl": with_curl, "fetch": with_fetch}
