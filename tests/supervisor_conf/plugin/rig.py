@@ -21,11 +21,11 @@ from supervisor.xmlrpc import SupervisorTransport
 from supervisor_conf import cgroups, nonces
 from supervisor_conf.control import messages
 from supervisor_conf.control.codec import Decoder, encode
-from supervisor_conf.plugin.apps import launch_command
 from supervisor_conf.settings import Settings, settings_for_command, to_json
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
+LAUNCHER = ROOT / "supervisor_conf" / "launch_main.py"
 TIMEOUT = 20.0
 """Seconds after which a test gives up waiting: never part of what is asserted."""
 
@@ -91,7 +91,7 @@ class Rig:
                 )
             )
         for app in self.settings.apps:
-            command = shlex.join([self.python, *launch_command(app.name)[1:]])
+            command = shlex.join([self.python, "-I", "-S", str(LAUNCHER), app.name])
             parts.append(section(f"program:{app.name}", command=command, **_APP))
         return "\n".join([*parts, self.extra])
 
