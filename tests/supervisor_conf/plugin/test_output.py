@@ -156,6 +156,20 @@ def test_a_secret_is_masked_wherever_the_output_is_cut(
     assert output.text() == sink.data.decode()
 
 
+@pytest.mark.parametrize(("begun", "shown"), [(7, b"0123456"), (8, MASK), (31, MASK), (32, MASK)])
+def test_of_a_secret_that_is_cut_off_at_the_end_no_more_is_shown_than_could_be_chance(
+    begun: int, shown: bytes
+) -> None:
+    secret = "0123456789abcdef" * 2
+    sink = Written()
+    output = Output(0.0, secret)
+    output.sink = sink
+    output.take(b"token=" + secret[:begun].encode(), 0.0)
+    assert output.text() == f"token={shown.decode()}"
+    output.end()
+    assert sink.data == b"token=" + shown
+
+
 def test_without_a_secret_every_byte_passes_at_once() -> None:
     sink = Written()
     output = Output(0.0)
