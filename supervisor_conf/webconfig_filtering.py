@@ -37,6 +37,9 @@ _COUNT: Final = whole(1, 2**32 - 1)
 _KINDS: Final = {key.name: key.kind for key in FILTERING}
 _NOWHERE: Final = setting_kinds.Place(Path("/"))
 _OF_FILTERING: Final = ("allowDoubleEscaping", "allowHighBitCharacters", "removeServerHeader")
+_OF_QUERIES: Final = (
+    "unescapeQueryString",
+)  # how denyQueryStringSequences read them: each of those is a warning
 _LISTS: Final = ("fileExtensions", "hiddenSegments", "verbs", REQUEST_LIMITS)
 
 Network = IPv4Network | IPv6Network
@@ -74,7 +77,7 @@ def read_filtering(sections: Sections, notes: Notes) -> Filtered:
 
 
 def _read_flags(owners: Sequence[Element], found: Filtered, notes: Notes) -> None:
-    said = attributes(owners, _OF_FILTERING, notes)
+    said = attributes(owners, _OF_FILTERING, notes, _OF_QUERIES)
     double = said.get("allowDoubleEscaping")
     if double is not None and not flag(double, True, notes):
         found.say("double_escaping", False, double.place)
