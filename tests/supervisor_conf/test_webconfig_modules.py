@@ -243,6 +243,7 @@ def test_a_part_of_the_app_that_is_open_is_named_only(inside: str) -> None:
         ('<access sslFlags="Ssl" />', ('"Ssl"',)),
         ("<requestFiltering><filteringRules /></requestFiltering>", ("filteringRules",)),
         ('<requestFiltering allowHighBitCharacters="false" />', ('"false"',)),
+        ('<requestFiltering unescapeQueryString="false" />', ()),
         ("<applicationDependencies />", ("applicationDependencies",)),
     ],
 )
