@@ -117,6 +117,11 @@ FAULTS = (
           "an app lays a link to another one's secrets and is given them", LAUNCH),
     Fault("supervisor_conf/folders.py", "                if _is_a_strangers(found):", "                if False:",
           "root goes through a user's link", LAUNCH),
+    # accounts.py, rights.py
+    Fault("supervisor_conf/accounts.py", "        os.seteuid(self._entry.pw_uid)\n", "",
+          "root acts as somebody with root's own rights", LAUNCH),
+    Fault("proxy/rights.py", 'os.stat(f"{name}/.", dir_fd=folder)', "os.stat(name, dir_fd=folder)",
+          "a folder in a static folder that the workers may not enter is not noticed", ("tests/proxy/modules/test_static.py",)),
     # local_person.py
     Fault("proxy/local_person.py", "    if peer.nameless or is_relayed(request.fields):", "    if peer.nameless:",
           "an app's output is for the visitors of a proxy on this machine", LOCAL),
