@@ -21,7 +21,7 @@ from tests.kit.until import wait_for_end, wait_until
 from tests.kit.websocket import WebSocketVisitor
 
 LIFE = "python life.py"
-RECYCLES = 6
+RECYCLES = 4
 
 
 def pid_of_an_answer(run: PorticoRun) -> int:

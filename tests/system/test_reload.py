@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -97,6 +98,13 @@ def test_a_setting_of_the_workers_takes_effect(folder: Path) -> None:
         assert pid_of(run, "/facts") == shop
 
 
+@pytest.fixture(scope="module")
+def unchanged(module_folder: Path) -> Iterator[PorticoRun]:
+    """A run of which several tests want what it must not do."""
+    with PorticoRun(module_folder, front() + app(command=LIFE)) as run:
+        yield run
+
+
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
@@ -108,18 +116,18 @@ def test_a_setting_of_the_workers_takes_effect(folder: Path) -> None:
     ],
 )
 def test_what_cannot_be_taken_over_changes_nothing_and_is_told(
-    folder: Path, config: str, sentence: str
+    unchanged: PorticoRun, config: str, sentence: str
 ) -> None:
-    with PorticoRun(folder, front() + app(command=LIFE)) as run:
-        before = pid_of(run, "/"), run.workers(), run.keeper()
-        conf = (run.run_directory / "supervisord.conf").read_bytes()
-        run.rewrite(config)
-        done = run.app("reload")
-        assert done.status == 1
-        assert sentence in done.err
-        assert "Nothing was changed" in done.err
-        assert (pid_of(run, "/"), run.workers(), run.keeper()) == before
-        assert (run.run_directory / "supervisord.conf").read_bytes() == conf
+    run = unchanged
+    before = pid_of(run, "/"), run.workers(), run.keeper()
+    conf = (run.run_directory / "supervisord.conf").read_bytes()
+    run.rewrite(config)
+    done = run.app("reload")
+    assert done.status == 1
+    assert sentence in done.err
+    assert "Nothing was changed" in done.err
+    assert (pid_of(run, "/"), run.workers(), run.keeper()) == before
+    assert (run.run_directory / "supervisord.conf").read_bytes() == conf
 
 
 def test_when_the_new_one_does_not_come_the_old_one_stays(folder: Path) -> None:
