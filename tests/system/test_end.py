@@ -92,8 +92,9 @@ def test_a_gunicorn_master_goes_with_all_its_workers(folder: Path) -> None:
     with PorticoRun(folder, front() + app(command="gunicorn --workers 2 probe:wsgi")) as run:
         run.get("/")
         master = run.pid_of("shop")
-        family = {master, *procfs.descendants(master)}
-        assert len(family) == 3
+        # The first worker may answer before the second one is there.
+        workers = wait_until(lambda: len(found := procfs.descendants(master)) == 2 and found, "two workers")
+        family = {master, *workers}
         assert run.app("stop", "shop").status == 0
         wait_until(lambda: not any(procfs.alive(pid) for pid in family), "the end of master and workers")
 
