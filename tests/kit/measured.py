@@ -16,9 +16,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="pt-") as folder:
         os.chmod(folder, 0o1777)
         environment = os.environ | {"COVERAGE_FILE": os.path.join(folder, "data")}
-        # Three files at a time, each whole in one process: most tests wait for processes to start and to end.
+        # Four files at a time, each whole in one process: most tests wait for processes to start and to end.
         # The order is that of tests/conftest.py, not that of how many tests a file has.
-        side_by_side = ["-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
+        side_by_side = ["-n", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
         # Unix sockets have short paths, so the folders of the tests are as near to the root as they can be.
         base = f"--basetemp={os.path.join(folder, 't')}"
         options = ["--cov", "--cov-report=term", "--durations=40", base, *side_by_side]
