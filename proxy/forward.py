@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from proxy.backend import ConnectRefused, Generation
-from proxy.body import LengthBody, Truncated, body_of
+from proxy.body import ChunkedBody, LengthBody, Truncated, body_of
 from proxy.exchange import Exchange
 from proxy.failures import Cause, Failure, Side, Stage, malformed_response
 from proxy.head import QuickReader
@@ -119,7 +119,7 @@ class Conversation:
     nothing is left on the connection."""
 
     upload: Upload | None = None
-    whole: bytes | None = None
+    whole: bytes | memoryview | None = None
     finished = False
 
     def __init__(self, exchange: Exchange, generation: Generation, app: Stream, reused: bool) -> None:
@@ -229,7 +229,7 @@ class Conversation:
                 self.generation.last_answer = head, response
         end = len(head)
         if len(data) - end == response.length and response.framing is Framing.LENGTH and self.upload is None:
-            self.whole = data[end:]
+            self.whole = data[end:] if response.length < WORTH_GATHERING else memoryview(data)[end:]
         elif end < len(data):
             self.app.unread(data[end:])
         return response
@@ -283,19 +283,23 @@ class Conversation:
         body = body_of(response, app)
         # From here on a client that takes nothing is waited for by the app too.
         self.client.write_pace = Pace(exchange.front.min_download_rate, self.client.now, -self.client.sent)
+        if chunked and exchange.quick is not None and isinstance(body, ChunkedBody):
+            self._chunks_down(response, body)
+            return
         piece = self._from_app(body.at_hand)
         self._to_client(response_head(response, exchange, chunked) + frame_down(chunked, body, piece))
         exchange.body_sent += len(piece)
         if (pipes := exchange.pipes) is not None and is_worth_splicing(body):
             with pipes.borrowed() as pipe:
-                self._splice_down(body, pipe)
+                if pipe is not None:
+                    self._splice_down(body, pipe)
         while not body.done:
             piece = self._from_app(lambda: body.read(self.timeout))
             if data := frame_down(chunked, body, piece):
                 self._to_client(data)
             exchange.body_sent += len(piece)
 
-    def _whole_down(self, response: Response, body: bytes) -> None:
+    def _whole_down(self, response: Response, body: bytes | memoryview) -> None:
         """A body that has come with its head, as almost every short one does, leaves with it."""
         exchange = self.exchange
         exchange.phase = "response"
@@ -309,11 +313,26 @@ class Conversation:
         exchange.body_sent = response.length
         exchange.ended = exchange.moved
 
+    def _chunks_down(self, response: Response, body: ChunkedBody) -> None:
+        """From chunks to chunks: those that can are passed on as they stand."""
+        count = self._from_app(body.chunks_at_hand)
+        self._to_client(response_head(response, self.exchange, chunked=True), body.chunks)
+        self.exchange.body_sent += count
+        while not body.done:
+            count = self._from_app(lambda: body.read_chunks(self.timeout))
+            self._to_client(body.chunks)
+            self.exchange.body_sent += count
+
     def _splice_down(self, body: LengthBody, pipe: Pipe) -> None:
-        """The rest of a long body, moved by the kernel. What came with the head has been sent."""
-        while not body.done and not self.app.ahead():
-            moved = self._from_app(lambda: body.read_into(pipe, self.timeout))
-            self._client_takes(pipe)
+        """The rest of a long body, moved by the kernel. What came with the head has been sent; what was read ahead
+        while the client did not take that goes first."""
+        while not body.done:
+            if self.app.ahead():
+                self._to_client(piece := body.at_hand())
+                moved = len(piece)
+            else:
+                moved = self._from_app(lambda: body.read_into(pipe, self.timeout))
+                self._client_takes(pipe)
             self.exchange.body_sent += moved
         self.app.resume()
 
@@ -333,7 +352,7 @@ class Conversation:
         except OSError as error:
             raise Failure(Cause.APP_BROKE_OFF, Stage.RESPONSE_BODY, Side.APP, str(error)) from None
 
-    def _to_client(self, data: bytes, more: bytes = b"") -> None:
+    def _to_client(self, data: bytes, more: bytes | memoryview = b"") -> None:
         try:
             if more:
                 self.client.send_both(data, more, self.timeout)

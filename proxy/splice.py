@@ -17,6 +17,11 @@ from proxy.streams import Stream
 WORTH_IT = 128 * 1024
 #: What one stalled body may hold in its pipe: a megabyte moves a megabyte in one go (256 KiB: 1.7 times the CPU).
 CAPACITY = 1024 * 1024
+#: What a user past its share of pipe pages gets may hold 8 KiB (pipe(7)), and so small a pipe costs more than copying.
+LEAST = 64 * 1024
+#: Bodies that one worker moves so at a time, however slow their receivers are: what is in pipes is the kernel's memory,
+#: and the user's other processes want pipes too. All others are copied.
+AT_ONCE = 32
 #: Empty pipes kept for the next body.
 SPARE = 16
 
@@ -30,7 +35,7 @@ class Pipe:
         self._read_end, self._write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             self.capacity = fcntl.fcntl(self._write_end, fcntl.F_SETPIPE_SZ, CAPACITY)
-        except OSError:  # past the user's share of pipe pages (pipe(7)): the smaller pipe works as well
+        except OSError:  # past the user's share of pipe pages
             self.capacity = fcntl.fcntl(self._write_end, fcntl.F_GETPIPE_SZ)
         self.held = 0
 
@@ -55,15 +60,37 @@ class Pipes:
 
     def __init__(self) -> None:
         self._spare: list[Pipe] = []
+        self._lent = 0
 
     @contextmanager
-    def borrowed(self) -> Iterator[Pipe]:
-        """A pipe with nothing in it; one that comes back with something in it is closed."""
-        pipe = self._spare.pop() if self._spare else Pipe()
+    def borrowed(self) -> Iterator[Pipe | None]:
+        """A pipe with nothing in it, or None where there is none that is worth it; one that comes back with something
+        in it is closed."""
+        if self._lent >= AT_ONCE:
+            yield None
+            return
+        pipe = self._spare.pop() if self._spare else _new_pipe()
+        self._lent += 1
         try:
             yield pipe
         finally:
-            if pipe.held or len(self._spare) >= SPARE:
-                pipe.close()
-            else:
-                self._spare.append(pipe)
+            self._lent -= 1
+            if pipe is not None:
+                self._take_back(pipe)
+
+    def _take_back(self, pipe: Pipe) -> None:
+        if pipe.held or len(self._spare) >= SPARE:
+            pipe.close()
+        else:
+            self._spare.append(pipe)
+
+
+def _new_pipe() -> Pipe | None:
+    try:
+        pipe = Pipe()
+    except OSError:  # no descriptors: the body can do without
+        return None
+    if pipe.capacity >= LEAST:
+        return pipe
+    pipe.close()
+    return None

@@ -411,7 +411,7 @@ class Stream:
         if sent < len(data):
             self._send_rest(memoryview(data)[sent:], timeout)
 
-    def send_both(self, first: bytes, second: bytes, timeout: float | None) -> None:
+    def send_both(self, first: bytes, second: bytes | memoryview, timeout: float | None) -> None:
         """As `send(first + second)`, without making one of them where that costs more than it saves."""
         if len(second) < WORTH_GATHERING or self.closed:
             self.send(first + second, timeout)

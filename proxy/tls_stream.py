@@ -250,7 +250,7 @@ class TlsStream(Stream):
             view = view[count:]
             self._push(timeout)
 
-    def send_both(self, first: bytes, second: bytes, timeout: float | None) -> None:
+    def send_both(self, first: bytes, second: bytes | memoryview, timeout: float | None) -> None:
         self.send(first + second, timeout)
 
     def send_file(self, file: int, offset: int, count: int, timeout: float | None) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import gevent
 
-from proxy.body import LengthBody, Truncated
+from proxy.body import Body, ChunkedBody, LengthBody, Truncated
 from proxy.exchange import bad_body
 from proxy.failures import Cause, Failure, Side, Stage
 from proxy.pace import Pace, TooSlow
@@ -51,12 +51,13 @@ class Upload:
             pipes = with_app.exchange.pipes
             if pipes is not None and is_worth_splicing(with_app.body):
                 with pipes.borrowed() as pipe:
-                    self._splice_up(with_app.body, pipe)
+                    if pipe is not None:
+                        self._splice_up(with_app.body, pipe)
                 with_app.client.resume()
+            elif with_app.exchange.quick is not None and isinstance(with_app.body, ChunkedBody):
+                self._chunks_up(with_app.body)
             while not with_app.body.done:
-                piece = self._from_client(with_app.body.read)
-                with_app.exchange.count_body(len(piece))
-                self._app_takes(frame_up(with_app.request, with_app.body, piece))
+                self._piece_up(with_app.body)
             self.done = True
         except _Unwanted:
             pass  # what the app has to say is read by who waits for it
@@ -64,10 +65,25 @@ class Upload:
             self.failure = failure
             with_app.app.close()
 
+    def _piece_up(self, body: Body) -> None:
+        piece = self._from_client(body.read)
+        self._conversation.exchange.count_body(len(piece))
+        self._app_takes(frame_up(self._conversation.request, body, piece))
+
+    def _chunks_up(self, body: ChunkedBody) -> None:
+        """From chunks to chunks, as down."""
+        while not body.done:
+            self._conversation.exchange.count_body(self._from_client(body.read_chunks))
+            self._app_takes(body.chunks)
+
     def _splice_up(self, body: LengthBody, pipe: Pipe) -> None:
-        """The rest of a long body, moved by the kernel; its length has been judged with the head."""
+        """The rest of a long body, moved by the kernel, after what was read ahead; its length has been judged with the
+        head."""
         with_app = self._conversation
-        while not body.done and not with_app.client.ahead():
+        while not body.done:
+            if with_app.client.ahead():
+                self._piece_up(body)
+                continue
             moved = self._from_client(lambda timeout: body.read_into(pipe, timeout))
             with_app.exchange.count_body(moved)
             try:

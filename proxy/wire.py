@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TypeGuard
 
-from proxy.body import Body, LengthBody, chunk, last_chunk
+from proxy.body import Body, LengthBody
+from proxy.chunked import chunk, last_chunk
 from proxy.exchange import Exchange
 from proxy.headers import Fields, own_lines, request_fields, response_fields
 from proxy.peer import Framing, Request, Response

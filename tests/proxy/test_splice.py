@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import resource
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from proxy.splice import SPARE, WORTH_IT, Pipes
+from proxy import splice
+from proxy.splice import AT_ONCE, SPARE, WORTH_IT, Pipes
 from tests.kit.raw_app import AppSide, answer, raw_app
 from tests.kit.worker_process import WorkerProcess, worker_process
 
@@ -47,6 +50,29 @@ def test_a_long_body_comes_down_unchanged_however_it_is_sent(worker: WorkerProce
         worker.publish(app.port)
         assert read_all(worker, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n") == BODY
         worker.close()
+
+
+def test_a_long_body_comes_whole_to_a_client_that_is_slower_than_the_app(worker: WorkerProcess) -> None:
+    """What the app sends while the head of the answer waits for room is read ahead: it comes first."""
+    said = threading.Event()
+
+    def script(app: AppSide) -> None:
+        app.head()
+        app.say(answer(b"200 OK", BODY))
+        said.set()
+
+    worker.listener.setsockopt(
+        socket.SOL_SOCKET, socket.SO_SNDBUF, 16 * 1024
+    )  # connections get it from there
+    with raw_app(script) as app, worker.connect() as visitor:
+        worker.publish(app.port)
+        visitor.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+        visitor.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert said.wait(20)
+        received = b""
+        while more := visitor.recv(1 << 16):
+            received += more
+    assert received.partition(b"\r\n\r\n")[2] == BODY
 
 
 def test_a_long_body_goes_up_and_comes_back_unchanged_at_the_same_time(worker: WorkerProcess) -> None:
@@ -113,15 +139,38 @@ def test_pipes_are_used_again_empty_and_closed_otherwise() -> None:
     with pipes.borrowed() as first:
         pass
     with pipes.borrowed() as again:
+        assert again is not None
         assert again is first
         again.held = 1  # as if its content had not gone anywhere
     before = len(os.listdir("/proc/self/fd"))
     with pipes.borrowed() as other:
         assert other is not first
         assert len(os.listdir("/proc/self/fd")) == before + 2
-    borrowed = [pipes.borrowed() for _ in range(SPARE + 3)]
-    for one in borrowed:
-        one.__enter__()
+    borrowed = [pipes.borrowed() for _ in range(AT_ONCE + 3)]
+    lent = [one.__enter__() for one in borrowed]
+    assert None not in lent[:AT_ONCE]
+    assert lent[AT_ONCE:] == [None] * 3, "the kernel's memory has other uses"
     for one in borrowed:
         one.__exit__(None, None, None)
     assert len(os.listdir("/proc/self/fd")) == before + 2 * SPARE
+    with pipes.borrowed() as other:
+        assert other is not None
+
+
+def test_there_is_no_pipe_where_only_small_ones_or_none_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user past its share of pipe pages gets two of them; one without descriptors gets none."""
+    pipes, before = Pipes(), len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(splice, "CAPACITY", 8192)
+    with pipes.borrowed() as pipe:
+        assert pipe is None
+    assert len(os.listdir("/proc/self/fd")) == before
+    monkeypatch.setattr(splice, "CAPACITY", 65536)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pipes.borrowed() as pipe:
+            assert pipe is None
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with pipes.borrowed() as pipe:
+        assert pipe is not None
