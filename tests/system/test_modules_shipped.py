@@ -64,7 +64,7 @@ def test_filtering_holds_for_all_workers_together_and_outlives_them(folder: Path
 def test_check_names_rules_that_are_nobodys_to_make(folder: Path) -> None:
     rule = '[[front.modules]]\nuse = "headers"\nresponse.set = { Content-Length = "5" }\n'
     ended = PorticoRun(folder, front() + app() + rule).command("check")
-    assert ended.status == 1
+    assert ended.status == 2
     assert "front.modules.0" in ended.err
     assert "response: Content-Length frames the message" in ended.err
 
