@@ -11,6 +11,7 @@ from proxy.failures import Cause, Failure, Side, Stage
 from proxy.headers import Fields
 from proxy.modules.answers import Answer, FilePart
 from proxy.own_head import dated, own_head
+from proxy.responders import broken
 from proxy.streams import StreamClosed, TimedOut
 
 #: A file up to this size is read and sent with the head: one segment instead of two, one system call instead of three.
@@ -39,7 +40,7 @@ def send_answer(exchange: Exchange, answer: Answer, timeout: float | None) -> No
 
 
 def _head(exchange: Exchange, answer: Answer) -> bytes:
-    fields = dated(_encoded(answer.fields))
+    fields = dated(_encoded(exchange, answer.fields))
     if (visit := exchange.visit) is not None and visit.responders is not None:
         fields = visit.responders.fields(visit, answer.status, fields)
     sent = exchange.request.method != b"HEAD" and answer.status not in _BODILESS
@@ -83,7 +84,7 @@ def of_modules(exchange: Exchange, failure: Failure, fields: Fields) -> Fields:
     """The fields of an error page with those of the module that refused, as the other modules change them. What one of
     them would say wrongly is left out: the page tells of a failure already."""
     try:
-        fields = fields + _encoded(failure.fields)
+        fields = fields + _encoded(exchange, failure.fields)
         if (visit := exchange.visit) is not None and visit.responders is not None:
             return visit.responders.fields(visit, failure.status, fields)
     except Failure as second:
@@ -91,9 +92,9 @@ def of_modules(exchange: Exchange, failure: Failure, fields: Fields) -> Fields:
     return fields
 
 
-def _encoded(fields: Sequence[tuple[str, str]]) -> Fields:
+def _encoded(exchange: Exchange, fields: Sequence[tuple[str, str]]) -> Fields:
     """Raises Failure for a field that no answer may have."""
     try:
         return [checked_field(name, value) for name, value in fields]
     except (ValueError, TypeError, AttributeError) as error:  # no pairs, or not of text
-        raise Failure(Cause.MODULE_FAILED, Stage.MODULES, Side.FRONT, str(error)) from None
+        raise broken(exchange.visit.answerer if exchange.visit is not None else "") from error

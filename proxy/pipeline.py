@@ -23,7 +23,7 @@ from proxy.modules import BadOption, Module
 from proxy.modules.answers import Answer, Refuse
 from proxy.modules.shipped import EXTRAS, SHIPPED
 from proxy.modules.visit import Named, Visit
-from proxy.responders import Responder, Responders, broken, failed
+from proxy.responders import Responder, Responders, broken
 from supervisor_conf.accounts import NoSuchUser, workers_user
 from supervisor_conf.module_settings import ENTRY_POINTS, ModuleSettings
 from supervisor_conf.settings import Settings
@@ -167,7 +167,8 @@ def _first_answer(requests: Sequence[Named], visit: Visit) -> Answer | None:
     try:
         for name, request in requests:
             if (answer := request(visit)) is not None:
-                return _checked(name, answer)
+                visit.answerer = name
+                return _checked(answer)
     except Failure:
         raise
     except BaseException as error:  # sys.exit(), gevent.Timeout: the end of a request, never of the worker
@@ -175,12 +176,12 @@ def _first_answer(requests: Sequence[Named], visit: Visit) -> Answer | None:
     return None
 
 
-def _checked(name: str, answer: object) -> Answer:
-    """Raises Failure for a refusal, and for what is no answer."""
+def _checked(answer: object) -> Answer:
+    """Raises Failure for a refusal, TypeError for what is no answer."""
     if isinstance(answer, Answer):
         return answer
     if not isinstance(answer, Refuse):
-        raise failed(f"the module {name} answers with {type(answer).__name__}")
+        raise TypeError(f"{type(answer).__name__} is no answer")
     raise Failure(
         Cause.REFUSED_BY_MODULE,
         Stage.MODULES,

@@ -119,8 +119,4 @@ def _with(response: Response, head: ResponseHead) -> Response:
 def broken(name: str) -> Failure:
     """Whatever goes wrong in a module is a Failure, so that no request gets past it. Called where it is handled."""
     structlog.get_logger().exception("module.failed", module=name)
-    return failed(f"the module {name} failed")
-
-
-def failed(detail: str) -> Failure:
-    return Failure(Cause.MODULE_FAILED, Stage.MODULES, Side.FRONT, detail)
+    return Failure(Cause.MODULE_FAILED, Stage.MODULES, Side.FRONT, f"the module {name} failed")

@@ -28,6 +28,8 @@ class Visit:
     _head: EditableHead | None = None
     _notes: dict[str, Any] | None = None
     _path: bytes | None = None
+    answerer = ""
+    """The name of the module that has answered."""
 
     def __init__(
         self,

@@ -322,7 +322,7 @@ FAULTS = (
     # modules
     Fault("proxy/pipeline.py", "        raise broken(name) from error", "        return None",
           "a request gets past a module that failed", MODULES),
-    Fault("proxy/pipeline.py", '        raise failed(f"the module {name} answers with {type(answer).__name__}")', "        return None  # type: ignore",
+    Fault("proxy/pipeline.py", '        raise TypeError(f"{type(answer).__name__} is no answer")', "        return None  # type: ignore",
           "a module that answers nonsense lets the request through", MODULES),
     Fault("proxy/pipeline.py", "Responders.of([*chain.responders, *front.responders])", "Responders.of([*front.responders, *chain.responders])",
           "answers pass the modules in the wrong order", MODULES),

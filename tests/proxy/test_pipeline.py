@@ -12,6 +12,7 @@ from typing import Any
 
 import gevent
 import pytest
+from structlog.testing import capture_logs
 
 from proxy.modules import Answer, Module, Refuse, ResponseHead, Visit
 from proxy.pipeline import BadModule, Chain, Pipeline, find, made
@@ -235,9 +236,11 @@ def throw(error: BaseException) -> None:
     ],
 )
 def test_what_is_no_answer_is_a_failure(answer: Callable[[], Any]) -> None:
-    with front_with(Told(request=lambda visit: answer())) as front:
+    with front_with(Told(request=lambda visit: answer())) as front, capture_logs() as told:
         seen, got = ask(front)
     assert (seen, status(got)) == (b"", 500)
+    assert b"the module m0 failed" in got
+    assert [line["module"] for line in told if line["event"] == "module.failed"] == ["m0"]
 
 
 @pytest.mark.parametrize("who", ["ann", ("ann", "Badge"), None])
