@@ -119,6 +119,7 @@ class Generation:
     """One generation of an app: its route, the requests in flight on it, its idle connections."""
 
     __slots__ = (
+        "_answered_at",
         "_connect",
         "_deadlines",
         "_idle",
@@ -144,6 +145,7 @@ class Generation:
             b"",
             None,
         )  # how it began: the next begins so, mostly
+        self._answered_at = 0.0
         self.silent = 0  # requests that ran into request_timeout, since one was answered or the last `served`
         self.withdrawn = False
         self.turn = 0  # grows with every choice among several: of those as busy, the one chosen longest ago
@@ -214,10 +216,13 @@ class Generation:
     def has_answered(self) -> None:
         self.answered += 1
         self.silent = 0
+        self._answered_at = self._deadlines.now()
 
     def served(self) -> Served:
         """What was done since the last call."""
-        told = Served(self.route.generation, self.answered, self.silent, self.in_flight)
+        told = Served(
+            self.route.generation, self.answered, self.silent, self.in_flight, round(self._answered_at, 3)
+        )
         self.answered = self.silent = 0
         return told
 
@@ -321,6 +326,12 @@ class AppDesk:
             self._generations.remove(generation)
             self._withdraw(generation)
             self._send(Bad(self.settings.name, generation.route.generation, why))
+
+    def was_silent(self, generation: Generation) -> None:
+        """A request ran into request_timeout. Told at once: an answer that follows would make it look like none."""
+        generation.silent += 1
+        if (counters := self.counters()) is not None:
+            self._send(counters)
 
     def _least_busy(self) -> Generation:
         if len(self._generations) == 1:

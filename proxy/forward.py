@@ -242,7 +242,7 @@ class Conversation:
             except TimedOut:
                 if self.exchange.moved_within(self.timeout) or self._body_is_late():
                     continue
-                self.generation.silent += 1
+                self.exchange.desk.was_silent(self.generation)
                 raise Failure(
                     Cause.APP_SILENT, Stage.AWAIT_HEAD, Side.APP, "no answer within request_timeout"
                 ) from None

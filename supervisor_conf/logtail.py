@@ -8,11 +8,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from supervisor_conf.stdoutlog import of_starts
+from supervisor_conf.stdoutlog import of_starts, parts_of
 
 LAST_BYTES: Final = 16 * 1024
 """Shown of what was written before."""
@@ -34,19 +35,23 @@ class LogTail:
         self._files: dict[Path, _Open] = {}
 
     def last(self) -> bytes:
-        """The end of the newest file, whole lines; b"" if there is none. What was there before is not told again."""
-        paths = of_starts(self._prefix)
+        """The end of what the newest start has written, whole lines; b"" if none has. What was there before is not
+        told again."""
         found = b""
-        for path in paths:
+        for path in of_starts(self._prefix):
             opened = self._opened(path)
-            if opened is None:
-                continue
-            size = os.fstat(opened.file.fileno()).st_size
-            opened.file.seek(max(size - LAST_BYTES, 0))
-            found = opened.file.read(size)
-            if size > LAST_BYTES:
-                found = found.partition(b"\n")[2]
+            if opened is not None:
+                found = self._end_of(path, opened) or found
         return found
+
+    def _end_of(self, path: Path, opened: _Open) -> bytes:
+        end = _end(opened.file, LAST_BYTES)
+        for part in reversed(parts_of(self._prefix, path)):
+            if len(end) > LAST_BYTES:
+                break
+            with suppress(OSError), _open(part) as file:
+                end = _end(file, LAST_BYTES - len(end)) + end
+        return end if len(end) <= LAST_BYTES else end.partition(b"\n")[2]
 
     def more(self) -> bytes:
         """What was written since the last call, in the order of the starts."""
@@ -55,6 +60,7 @@ class LogTail:
             opened = self._files.get(path)
             if opened is not None and self._was_replaced(path, opened):
                 written += opened.file.read()  # the end of what was turned over
+                written += b"".join(self._between(path, os.fstat(opened.file.fileno())))
                 opened.file.close()
                 del self._files[path]
                 opened = None
@@ -65,6 +71,17 @@ class LogTail:
                 written += opened.file.read(_PIECE)
         self._forget_old()
         return written
+
+    def _between(self, path: Path, known: os.stat_result) -> list[bytes]:
+        """Of parts that were begun and turned over between two looks, after the one that is known."""
+        between: list[bytes] = []
+        for part in reversed(parts_of(self._prefix, path)):
+            with suppress(OSError), _open(part) as file:
+                status = os.fstat(file.fileno())
+                if status.st_ino == known.st_ino or status.st_mtime_ns < known.st_mtime_ns:
+                    break
+                between.insert(0, file.read())
+        return between
 
     def close(self) -> None:
         for opened in self._files.values():
@@ -89,6 +106,13 @@ class LogTail:
     def _forget_old(self) -> None:
         for path in [path for path in self._files if not path.exists()]:
             self._files.pop(path).file.close()
+
+
+def _end(file: BinaryIO, count: int) -> bytes:
+    """The last `count` bytes, and the one before them if there is one: more were written."""
+    size = os.fstat(file.fileno()).st_size
+    file.seek(max(size - count - 1, 0))
+    return file.read(size)
 
 
 def _open(path: Path) -> BinaryIO:

@@ -353,7 +353,7 @@ APP = (
         "stdout_log_keep",
         kinds.integer(1, 10000, "10"),
         10,
-        "How many log files of an app are kept, those of earlier starts and rotated parts together.",
+        "How many log files of an app are kept in all: what is being written, rotated parts, earlier starts.",
     ),
     Key("startup_error_page", kinds.FLAG, True, "`false`: a failed start is answered by a bare 502."),
     Key("startup_error_link", kinds.LINK, "", "A link on the page of a failed start, for whoever can help."),

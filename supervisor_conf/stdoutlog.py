@@ -29,6 +29,11 @@ def of_starts(prefix: str) -> list[Path]:
     return [path for path in _files(prefix) if path.suffix == ".log"]
 
 
+def parts_of(prefix: str, path: Path) -> list[Path]:
+    """The turned-over parts of one start that are there, oldest first."""
+    return [part for part in _files(prefix) if part.name.startswith(f"{path.name}.")]
+
+
 def prune(prefix: str, keep: int, in_use: Collection[str]) -> list[Path]:
     """Remove the oldest files, parts included, beyond `keep`; those `in_use` stay. Raises OSError."""
     removed = []
@@ -60,14 +65,23 @@ class StdoutLog:
     """One file. Raises OSError only when it is made; after that `problem` is told, once, and writing goes on."""
 
     def __init__(
-        self, path: Path, max_bytes: int, keep: int, problem: Callable[[str], None], *, again: bool = False
+        self,
+        path: Path,
+        max_bytes: int,
+        keep: int,
+        problem: Callable[[str], None],
+        *,
+        turned_over: Callable[[], object] = lambda: None,
+        again: bool = False,
     ) -> None:
-        """`max_bytes` 0: never turned over. `keep`: turned-over parts that stay. `again`: the start may have
-        written there before; otherwise a file that is there is somebody else's."""
+        """`max_bytes` 0: never turned over. `keep`: files of this start that stay, the one that is written among
+        them. `turned_over` is told that there is one more. `again`: the start may have written there before;
+        otherwise a file that is there is somebody else's."""
         self.path = path
         self._max_bytes = max_bytes
         self._keep = keep
         self._problem = problem
+        self._turned_over = turned_over
         self._told = False
         self._fd = open_in_folder(path, _FLAGS, 0o640) if again else _create(path)
         self._size = os.fstat(self._fd).st_size
@@ -115,9 +129,9 @@ class StdoutLog:
 
     def _turn_over(self) -> None:
         try:
-            for number in range(self._keep - 1, 0, -1):
+            for number in range(self._keep - 2, 0, -1):
                 _rename_if_there(self._part(number), self._part(number + 1))
-            if self._keep > 0:
+            if self._keep > 1:
                 os.rename(self.path, self._part(1))
             else:
                 os.unlink(self.path)
@@ -130,6 +144,7 @@ class StdoutLog:
         os.close(self._fd)
         self._fd = fresh
         self._size = 0
+        self._turned_over()
 
     def _part(self, number: int) -> Path:
         return self.path.with_name(f"{self.path.name}.{number}")

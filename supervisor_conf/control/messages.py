@@ -143,6 +143,7 @@ class Served:
     answered: int  # requests
     silent: int  # requests that ran into request_timeout: since the last one that was answered
     in_flight: int  # now
+    answered_at: float = 0.0  # when the last one was, by the machine's monotonic clock; 0: none was
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,9 +124,10 @@ class Care:
 
     def _look_for_silence(self) -> None:
         limit = self._settings.health_failures
-        for generation, count in list(self.use.silent.items()):
+        for generation, times in list(self.use.silent.items()):
+            count = len(times)
             if count >= limit and time.monotonic() >= self._not_before:
-                self.use.silent[generation] = 0
+                self.use.silent[generation] = []
                 waited = f"{self._settings.request_timeout:g} s"
                 self._tell(
                     events.Unwell(generation, f"{count} requests in a row got no answer within {waited}.")

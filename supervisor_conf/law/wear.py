@@ -9,11 +9,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from supervisor_conf.control.messages import Counters
+from supervisor_conf.control.messages import Counters, Served
 
 JITTER: Final = 0.1
 """A limit is reached somewhere between itself and this share more: processes that were started together are not
 recycled together."""
+
+SILENCES_REMEMBERED: Final = 100
+"""`health_failures` is not larger."""
 
 
 @dataclass(slots=True)
@@ -43,11 +46,13 @@ class Wear:
 
 @dataclass(slots=True)
 class Use:
-    """Of one app, by all workers. `silent`: requests in a row that a generation left without an answer."""
+    """Of one app, by all workers. `silent`: when the requests were given up that a generation has left without an
+    answer since its last one, the latest hundred. All times monotonic."""
 
     requests: int = 0
-    last: float = float("-inf")  # monotonic; when it was used last
-    silent: dict[int, int] = field(default_factory=dict)  # generation ->
+    last: float = float("-inf")  # when it was used last
+    silent: dict[int, list[float]] = field(default_factory=dict)  # generation ->
+    _answered: dict[int, float] = field(default_factory=dict)  # generation ->
     _now: dict[int, Counters] = field(default_factory=dict)  # worker ->
 
     def counted(self, worker: int, counters: Counters, now: float) -> None:
@@ -56,8 +61,16 @@ class Use:
         if counters.requests or counters.in_flight or counters.waiting:
             self.last = now
         for served in counters.generations:
-            before = 0 if served.answered else self.silent.get(served.generation, 0)
-            self.silent[served.generation] = before + served.silent
+            self._count_silence(served, now)
+
+    def _count_silence(self, served: Served, now: float) -> None:
+        """Silence is told at once, answers about a second later: one that came before is no end of it."""
+        generation = served.generation
+        if served.answered:
+            self._answered[generation] = max(self._answered.get(generation, 0.0), served.answered_at)
+        answered = self._answered.get(generation, 0.0)
+        given_up = [*self.silent.get(generation, ()), *[now] * served.silent]
+        self.silent[generation] = [at for at in given_up if at > answered][-SILENCES_REMEMBERED:]
 
     def worker_gone(self, worker: int) -> None:
         self._now.pop(worker, None)
@@ -65,7 +78,8 @@ class Use:
     def generations_gone(self, present: Iterable[int]) -> None:
         """Only these are left."""
         left = set(present)
-        self.silent = {number: count for number, count in self.silent.items() if number in left}
+        self.silent = {number: times for number, times in self.silent.items() if number in left}
+        self._answered = {number: at for number, at in self._answered.items() if number in left}
 
     @property
     def in_flight(self) -> int:

@@ -259,7 +259,9 @@ class ManagedApp(ManagedProcess):
         path = log_path(self.app.stdout_log, started, pid)
         try:
             limits = self.app.stdout_log_max_bytes, self.app.stdout_log_keep
-            sink = StdoutLog(path, *limits, self._log_problem, again=again)
+            sink = StdoutLog(
+                path, *limits, self._log_problem, turned_over=lambda: self._prune(str(path)), again=again
+            )
         except OSError as error:
             self._log_problem(f"{path} cannot be created: {error.strerror}.")
             return None, ""
@@ -284,7 +286,7 @@ class ManagedApp(ManagedProcess):
         self.context.memory.running[current.pid] = self.current
 
     def _prune(self, newest: str) -> None:
-        """Files of earlier starts beyond `stdout_log_keep`; those of processes that run stay."""
+        """The oldest files beyond `stdout_log_keep`; those that are being written stay."""
         in_use = {one.log for one in self.context.memory.running.values() if one.log} | {newest}
         try:
             prune(self.app.stdout_log, self.app.stdout_log_keep, in_use)

@@ -66,6 +66,31 @@ def test_turned_over_cleared_and_pruned_files(prefix: Path, tail: LogTail) -> No
     log.close()
 
 
+def test_what_was_turned_over_several_times_between_two_looks(prefix: Path, tail: LogTail) -> None:
+    log = start(prefix, 1000.0, 7, max_bytes=10, keep=5)
+    log.write(b"12345678\nab")  # turned over: the file is empty
+    assert tail.last() == b"12345678\nab"
+    for line in (b"one-line..\n", b"two-lines.\n", b"three-line\n", b"4\n"):
+        log.write(line)
+    assert tail.more() == b"one-line..\ntwo-lines.\nthree-line\n4\n"
+    assert tail.more() == b""
+    os.rename(log.path, prefix.parent / "archived")
+    log.reopen()
+    log.write(b"5\n")
+    log.close()
+    assert tail.more() == b"5\n"
+
+
+def test_the_last_start_that_has_written_is_told(prefix: Path, tail: LogTail) -> None:
+    old, new = start(prefix, 1000.0, 7), start(prefix, 2000.0, 3)
+    old.write(b"why it ended\n")
+    assert tail.last() == b"why it ended\n"
+    new.write(b"again\n")
+    assert tail.more() == b"again\n"
+    old.close()
+    new.close()
+
+
 def test_nothing_there(tail: LogTail) -> None:
     assert (tail.last(), tail.more()) == (b"", b"")
 

@@ -91,6 +91,7 @@ def test_logs_of_starts_are_pruned_by_number_and_rotated_by_size(folder: Path) -
         for _ in range(100):
             run.get("/sleep?s=0")
         wait_until(lambda: any(path.name.endswith(".log.1") for path in logs.iterdir()), "a rotated part")
+        wait_until(lambda: len(list(logs.iterdir())) == 3, "the end of one of an earlier start")
         assert max(path.stat().st_size for path in logs.iterdir()) < 2048
 
 

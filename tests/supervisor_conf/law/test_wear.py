@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor_conf.control.messages import Counters, Served
-from supervisor_conf.law.wear import JITTER, Use, Wear, shares
+from supervisor_conf.law.wear import JITTER, SILENCES_REMEMBERED, Use, Wear, shares
 
 MIB = 1024 * 1024
 
@@ -67,13 +67,17 @@ def test_what_a_worker_had_in_flight_goes_with_it() -> None:
 
 def test_silence_is_counted_in_a_row_over_all_workers_and_by_generation() -> None:
     use = Use()
-    use.counted(1, counted(2, 0, 0, Served(7, 0, 2, 0)), 0.0)
-    use.counted(2, counted(1, 0, 0, Served(7, 0, 1, 0), Served(8, 0, 1, 0)), 0.0)
-    assert use.silent == {7: 3, 8: 1}
-    use.counted(1, counted(2, 0, 0, Served(7, 1, 1, 0)), 0.0)  # one was answered, and one not since
-    assert use.silent == {7: 1, 8: 1}
+    use.counted(1, counted(2, 0, 0, Served(7, 0, 2, 0)), 10.0)
+    use.counted(2, counted(1, 0, 0, Served(7, 0, 1, 0), Served(8, 0, 1, 0)), 11.0)
+    assert use.silent == {7: [10.0, 10.0, 11.0], 8: [11.0]}
+    use.counted(3, counted(1, 0, 0, Served(7, 1, 0, 0, 9.9)), 12.0)  # before, and told after
+    assert len(use.silent[7]) == 3
+    use.counted(1, counted(2, 0, 0, Served(7, 1, 1, 0, 11.5)), 12.0)  # one was answered, and one not since
+    assert use.silent == {7: [12.0], 8: [11.0]}
+    use.counted(1, counted(200, 0, 0, Served(7, 0, 200, 0)), 13.0)
+    assert use.silent[7] == [13.0] * SILENCES_REMEMBERED
     use.generations_gone([8])
-    assert use.silent == {8: 1}
+    assert use.silent == {8: [11.0]}
 
 
 @given(limit=st.integers(1, 10**6), workers=st.integers(1, 64))
