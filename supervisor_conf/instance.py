@@ -13,6 +13,7 @@ from backend_shim import autoload
 from supervisor_conf import check, nonces, run_directory
 from supervisor_conf.conffile import minimum_descriptors, render_supervisorctl_conf, render_supervisord_conf
 from supervisor_conf.keeper import processes
+from supervisor_conf.last_will import LastWill
 from supervisor_conf.plugin import sockets
 from supervisor_conf.plugin.descriptors import raise_limit
 from supervisor_conf.plugin.source import Source
@@ -130,8 +131,14 @@ def _become_supervisord(settings: Settings, directory: Path, shim: Path, source:
     sys.stdout.flush()
     arguments = ["-n", "-c", str(directory / run_directory.SUPERVISORD_CONF)]
     try:
+        will = LastWill(directory)
+    except OSError as problem:
+        raise CannotRun(f"the process that cleans up after Portico cannot be started: {problem}") from problem
+    try:
         supervisord.main(arguments)
     except SystemExit as end:
         # its `usage` writes the reason to stderr and exits with 2, which here would mean a wrong configuration
         return 1 if end.code else 0
+    finally:
+        will.revoke()
     return 0

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from supervisor_conf.accounts import user_name
+from supervisor_conf.keeper.processes import read_process
 from supervisor_conf.plugin.descriptors import lift
 
 LOCK = "portico.lock"
@@ -30,6 +31,11 @@ _BIND_SUFFIX = len(".4194304")
 
 # A generation has a number of at most so many digits; who starts an app ten times a second needs eleven days for it
 _WIDEST_GENERATION = 9_999_999
+
+
+# Seconds for which others may hold the lock who are no Portico
+_LOOK_TAKES = 0.2
+_WILL_TAKES = 5.0
 
 
 class UnusableRunDirectory(Exception):
@@ -190,17 +196,26 @@ def _lock(directory: Path) -> Lock:
     return Lock(descriptor, after_a_crash)
 
 
+def _runs(pid: int) -> bool:
+    process = read_process(pid)
+    return process is not None and process.state not in "ZX"  # proc_pid_stat(5): a zombie, dead
+
+
 def _flock(descriptor: int) -> bool:
-    """Exclusive, at once. A holder without a pid is somebody who only looks (`running_pid`) or has just begun."""
-    for _ in range(20):
+    """Exclusive, at once. A holder without a pid is somebody who only looks (`running_pid`) or has just begun; with
+    the pid of a process that has gone it is that one's last will (`last_will.py`)."""
+    begun = time.monotonic()
+    while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
-            if _pid_in(descriptor):
-                return False
-            time.sleep(0.01)
-    return False
+            pid = _pid_in(descriptor)
+        if pid and _runs(pid):
+            return False
+        if time.monotonic() - begun > (_WILL_TAKES if pid else _LOOK_TAKES):
+            return False
+        time.sleep(0.01)
 
 
 def _pid_in(descriptor: int) -> int:

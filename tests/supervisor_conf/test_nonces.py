@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from supervisor_conf import nonces
+from supervisor_conf import nonces, run_directory
 from supervisor_conf.keeper import processes
+from supervisor_conf.last_will import LastWill
 
 
 def test_nonces_of_one_run_directory_end_alike(tmp_path: Path) -> None:
@@ -21,17 +22,20 @@ def test_nonces_of_one_run_directory_end_alike(tmp_path: Path) -> None:
     assert not one.endswith(nonces.ending(tmp_path))
 
 
+SLEEP = [sys.executable, "-c", "print('up', flush=True); import time; time.sleep(600)"]
+
+
+def start(directory: Path) -> subprocess.Popen[bytes]:
+    """A process of an app of the run in this directory."""
+    environment = {**os.environ, nonces.VARIABLE: nonces.mint(directory)}
+    made = subprocess.Popen(SLEEP, env=environment, stdout=subprocess.PIPE, start_new_session=True)
+    assert made.stdout is not None
+    with made.stdout:
+        made.stdout.readline()
+    return made
+
+
 def test_what_carries_the_mark_is_killed_and_nothing_else(tmp_path: Path) -> None:
-    sleep = [sys.executable, "-c", "print('up', flush=True); import time; time.sleep(600)"]
-
-    def start(run_directory: Path) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, nonces.VARIABLE: nonces.mint(run_directory)}
-        made = subprocess.Popen(sleep, env=environment, stdout=subprocess.PIPE, start_new_session=True)
-        assert made.stdout is not None
-        with made.stdout:
-            made.stdout.readline()
-        return made
-
     ours, others = [start(tmp_path) for _ in range(2)], start(tmp_path / "elsewhere")
     try:
         assert processes.sweep_run(nonces.ending(tmp_path)) == 2
@@ -42,6 +46,30 @@ def test_what_carries_the_mark_is_killed_and_nothing_else(tmp_path: Path) -> Non
         for one in (*ours, others):
             one.kill()
             one.wait()
+
+
+def test_a_will_is_carried_out_when_its_pipe_ends_and_nobody_has_the_run_directory(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    left = start(directory)
+    try:
+        lock = run_directory.prepare(directory)
+        LastWill(directory).revoke()
+        end = will_of_a_killed_run(directory)
+        assert end.wait(20) == 0  # the next run is here, and has the lock
+        assert left.poll() is None
+        os.close(lock.descriptor)
+        assert will_of_a_killed_run(directory).wait(20) == 0
+        assert left.wait(20) == -9
+    finally:
+        left.kill()
+        left.wait()
+
+
+def will_of_a_killed_run(directory: Path) -> subprocess.Popen[bytes]:
+    """Its process, with the end of its pipe."""
+    will = LastWill(directory)
+    os.close(will._pipe)
+    return will._process
 
 
 def test_the_ancestors_of_a_process() -> None:

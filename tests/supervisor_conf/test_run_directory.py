@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,6 +68,17 @@ def test_after_a_kill_it_is_free_and_known_to_have_crashed(run: Path, holder: su
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
     assert run_directory.running_pid(run) is None
+    lock = run_directory.prepare(run)
+    assert lock.after_a_crash
+    lock.release()
+
+
+def test_after_a_kill_the_last_will_is_waited_for(run: Path, holder: subprocess.Popen[str]) -> None:
+    os.kill(holder.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)  # a zombie has no run directory
+    will = os.open(run / "portico.lock", os.O_RDWR)
+    fcntl.flock(will, fcntl.LOCK_EX)
+    threading.Timer(0.3, os.close, [will]).start()
     lock = run_directory.prepare(run)
     assert lock.after_a_crash
     lock.release()

@@ -136,10 +136,11 @@ def test_when_supervisord_is_killed_nothing_survives_and_a_new_run_starts_at_onc
             )
 
 
-def test_when_keeper_and_supervisord_are_killed_together_their_children_die(folder: Path) -> None:
-    """Both wills are gone: the kernel's PDEATHSIG still takes workers and apps."""
+def test_when_keeper_and_supervisord_are_killed_together_nothing_survives(folder: Path) -> None:
+    """The kernel's PDEATHSIG takes workers and apps, the last will what apps have started."""
     with PorticoRun(folder, front() + app()) as run:
-        run.get("/")
+        family = run.get("/family").json()
+        assert all(procfs.alive(member) for member in family.values())
         keeper = run.keeper()
         os.kill(keeper, signal.SIGSTOP)
         procfs.kill(run.pid)
