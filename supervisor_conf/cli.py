@@ -290,4 +290,10 @@ def _instance_directory(options: argparse.Namespace) -> Path:
         config = _default_config()
     if config is None:
         raise UsageError(f"no portico.toml in {Path.cwd()}; name the instance by --config or --run-directory")
-    return find_run_directory(config, os.environ)
+    try:
+        return find_run_directory(config, os.environ)
+    except InvalidSettings:
+        usual = config.absolute().parent / "run"
+        if not config.exists() or run_directory.running_pid(usual) is None:
+            raise
+        return usual  # a file that is being edited does not hide what runs
