@@ -285,7 +285,7 @@ def _ctl(directory: Path, arguments: Sequence[str]) -> int:
 def _instance_directory(options: argparse.Namespace) -> Path:
     if options.run_directory is not None:
         return Path(options.run_directory).absolute()
-    config = options.config
+    config: Path | None = options.config
     if config is None:
         config = _default_config()
     if config is None:
@@ -293,7 +293,7 @@ def _instance_directory(options: argparse.Namespace) -> Path:
     try:
         return find_run_directory(config, os.environ)
     except InvalidSettings:
-        usual = config.absolute().parent / "run"
+        usual = Path(config).absolute().parent / "run"
         if not config.exists() or run_directory.running_pid(usual) is None:
             raise
         return usual  # a file that is being edited does not hide what runs
