@@ -139,7 +139,12 @@ def _addresses(front: FrontSettings) -> Iterator[_Raw]:
 def _run_directory(front: FrontSettings) -> Iterator[_Raw]:
     path = ("front", "run_directory")
     if problem := run_directory.obstacle(front.run_directory):
-        yield _Raw(path, display(str(front.run_directory)), f"a folder Portico can use: {problem}")
+        yield _Raw(
+            path,
+            display(str(front.run_directory)),
+            f"a folder Portico can use: {problem}",
+            'run_directory = "run"',
+        )
     for part in (sys.executable, str(Path(__file__).parent)):
         if " ;" in part or " #" in part:
             yield _Raw((), display(part), "an installation whose path holds neither « ;» nor « #»")
@@ -254,7 +259,9 @@ def _app(app: AppSettings, environ: Mapping[str, str], *, names_users: bool) -> 
     if names_users:
         yield from _app_user(app, path)
     if not app.directory.is_dir():
-        yield _Raw((*path, "directory"), display(str(app.directory)), "a folder that exists")
+        yield _Raw(
+            (*path, "directory"), display(str(app.directory)), "a folder that exists", 'directory = "."'
+        )
     try:
         search = _search_path(app, environ)
     except launch.Refused as problem:

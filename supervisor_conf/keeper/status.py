@@ -69,8 +69,8 @@ def as_table(apps: list[AppStatus]) -> str:
     rows = [_COLUMNS, *(_cells(app) for app in apps)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    notes = [f"{app.name}: {app.note}" for app in apps if app.note]
-    return "\n".join([line.rstrip() for line in lines] + notes)
+    notes = dict.fromkeys(f"{app.name}: {app.note}" for app in apps if app.note)
+    return "\n".join([*(line.rstrip() for line in lines), *notes])
 
 
 def _cells(app: AppStatus) -> tuple[str, ...]:
@@ -137,9 +137,9 @@ def _note(app: KeptApp, row: Row | None) -> str:
     if row is not None and row.state is State.READY and row.guarded is False:
         return "answers requests without the token; see `require_pairing`"
     if row is not None and not row.healthy:
-        return f"is not well; see `app why {app.settings.name}`"
+        return f"pid {row.pid} is not well; see `app why {app.settings.name}`"
     if row is not None and row.obsolete:
-        return f"is about to be replaced ({row.obsolete})"
+        return f"pid {row.pid} is about to be replaced ({row.obsolete})"
     if row is None and Hold.FAILED in app.law.holds:
         return f"failed too often within a minute; `app reset {app.settings.name}` allows a start at once"
     if row is None and Hold.STOPPED in app.law.holds:
