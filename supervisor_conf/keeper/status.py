@@ -138,7 +138,7 @@ def _note(app: KeptApp, row: Row | None) -> str:
         return "answers requests without the token; see `require_pairing`"
     if row is not None and not row.healthy:
         return f"pid {row.pid} is not well; see `app why {app.settings.name}`"
-    if row is not None and row.obsolete:
+    if row is not None and row.obsolete and row.state is State.READY:
         return f"pid {row.pid} is about to be replaced ({row.obsolete})"
     if row is None and Hold.FAILED in app.law.holds:
         return f"failed too often within a minute; `app reset {app.settings.name}` allows a start at once"
