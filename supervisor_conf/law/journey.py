@@ -179,7 +179,24 @@ def unguarded() -> Failure:
 
 def crashed(status: int) -> Failure:
     """A process that had been ready ended by itself."""
-    return Failure(None, f"The process ended while it was serving ({exit_words(status)}).")
+    return Failure(
+        None, f"The process ended while it was serving ({exit_words(status)}).", (_after_a_crash(status),)
+    )
+
+
+#: How native code fails (signal(7)).
+_FAULTS: Final = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
+
+
+def _after_a_crash(status: int) -> str:
+    code = os.waitstatus_to_exitcode(status)
+    if code == 0:
+        return "It ended of its own accord, without an error: look for what tells it to."
+    if code == -signal.SIGKILL:
+        return "Somebody has killed it: a person, a supervisor of memory, or the kernel (`dmesg` tells)."
+    if -code in _FAULTS:
+        return "Native code has failed; in a Python app PYTHONFAULTHANDLER=1 in `environment` tells where."
+    return "Look at its last lines for the cause."
 
 
 def unwell(summary: str) -> Failure:
@@ -193,7 +210,11 @@ def unwell(summary: str) -> Failure:
 
 def deaf() -> Failure:
     """A process that had been ready lives, but nobody listens any more."""
-    return Failure(None, "The process stopped listening while it was serving, and was killed.")
+    return Failure(
+        None,
+        "The process stopped listening while it was serving, and was killed.",
+        ("Look at its last lines for the cause: it closed its socket and did not end.",),
+    )
 
 
 def _listens_elsewhere(journey: Journey, limit: float) -> Failure:

@@ -139,3 +139,12 @@ def test_any_output_fits_into_a_frame_and_holds_no_control_characters(output: st
 def test_the_newest_lines_are_kept() -> None:
     output = "\n".join(f"line {number}\r" for number in range(1000))
     assert journey.readable_tail(output).split("\n")[-1] == "line 999"
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [(0, "accord"), (3 << 8, "last lines"), (9, "kernel"), (11, "FAULTHANDLER"), (6 | 0x80, "FAULTHANDLER")],
+)
+def test_what_to_try_after_a_crash(status: int, advice: str) -> None:
+    assert advice in " ".join(journey.crashed(status).advice)
+    assert journey.exit_words(status) in journey.crashed(status).summary
