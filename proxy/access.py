@@ -30,8 +30,10 @@ Said = tuple[float, float, float, bytes, bytes, bytes, bytes, int, int, bytes, b
 """What a line says; the exchange itself is over, and its memory is the next one's."""
 
 _QUOTE = re.compile(rb'["\\]')
-# What is written of most requests has been written before: the thousandths of a second, and times below a tenth of one
-# in steps of a ten-thousandth.
+_QUOTATION_MARK, _BACKSLASH = ord('"'), ord("\\")
+# What is written of most requests has been written before: statuses and short lengths, the thousandths of a second, and
+# times below a tenth of one in steps of a ten-thousandth.
+_NUMBERS = [b"%d" % number for number in range(1000)]
 _THOUSANDTHS = [b".%03dZ" % number for number in range(1000)]
 SHORT = 0.1
 _SHORT_TIMES = [b"%.4f" % (number / 10_000) for number in range(1001)]
@@ -92,17 +94,17 @@ class AccessLog:
 
     def _line(self, said: Said) -> bytes:
         ended, started, first_byte, client, method, target, version, status, size, app, number, reason = said
-        if b'"' in target or b"\\" in target:
+        if _QUOTATION_MARK in target or _BACKSLASH in target:
             target = _QUOTE.sub(_escaped, target)
         first, whole = first_byte - started, ended - started
-        return b'%b %b "%b %b HTTP/%b" %d %d %b %b %b %b %b\n' % (
+        return b'%b %b "%b %b HTTP/%b" %b %b %b %b %b %b %b\n' % (
             self._moment(self._offset + ended),
             client,
             method,
             target,
             version,
-            status or 499,
-            size,
+            _NUMBERS[status or 499],
+            _NUMBERS[size] if 0 <= size < 1000 else b"%d" % size,
             app,
             (_SHORT_TIMES[int(first * 10_000 + 0.5)] if first < SHORT else b"%.4f" % first)
             if first_byte

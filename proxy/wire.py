@@ -26,16 +26,20 @@ def request_head(request: Request, exchange: Exchange, token: bytes) -> bytes:
     if request.lines and not exchange.via:  # the quick reader has written them
         visitor = exchange.visitor
         host = visitor.host or request.host
-        lines = request.lines + own_lines(visitor.lines, host, exchange.request_id, token, visitor.forwarded)
+        lines = request.lines
+        own = own_lines(visitor.lines, host, exchange.request_id, token, visitor.forwarded)
     else:
-        lines = _lines_up(request, exchange, token)
+        lines, own = _lines_up(request, exchange, token), b""
     if exchange.identity is not None:
-        lines += exchange.lines_of_visitor(token)
+        own += exchange.lines_of_visitor(token)
+    framing = b"" if request.framing is Framing.NONE else _framing_line(request)
+    return b"".join((request.method, b" ", target, b" HTTP/1.1\r\n", lines, own, framing, b"\r\n"))
+
+
+def _framing_line(request: Request) -> bytes:
     if request.framing is Framing.CHUNKED:
-        lines += b"Transfer-Encoding: chunked\r\n"
-    elif request.framing is Framing.LENGTH:
-        lines += b"Content-Length: %d\r\n" % request.length
-    return b"%b %b HTTP/1.1\r\n%b\r\n" % (request.method, target, lines)
+        return b"Transfer-Encoding: chunked\r\n"
+    return b"Content-Length: %d\r\n" % request.length
 
 
 def _origin_form(request: Request) -> bytes:

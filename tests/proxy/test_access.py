@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 from pathlib import Path
 
 from proxy.access import PIECE, AccessLog
@@ -49,18 +51,32 @@ def test_it_goes_on_in_another_file(tmp_path: Path) -> None:
     assert (tmp_path / "second").read_text().endswith(' "-" 431 0 - - - 2 too-large\n')
 
 
-def test_who_went_away_was_not_served_and_what_it_wrote_ends_no_quotes(tmp_path: Path) -> None:
+def test_a_line_says_what_was_asked_and_what_came_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "access.log"
     with memory_front() as front:
-        descriptor = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        front._access = AccessLog(descriptor)
-        front.publish(1)
-        visitor = front.visit()
-        visitor.send(b'GET /" HTTP/1.1\r\nHost: a\r\n\r\n')
+        front._access = AccessLog(descriptor := os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND))
+        front.publish(3)
+        visitor = front.visit(family=socket.AF_INET)
+        for target, seconds, length in ((b'/a"b\\c', 0.0625, 63), (b"/", 0.5, 1500), (b"/", 0.0, 0)):
+            visitor.send(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % target)
+            front.loop.pass_time(seconds)
+            front.apps[0].recv_all()
+            front.apps[0].send(b"HTTP/1.1 404 No\r\nContent-Length: %d\r\n\r\n%b" % (length, b"x" * length))
+            front.settle()
+            visitor.recv_all()
+        visitor.send(b"GET /gone HTTP/1.1\r\nHost: a\r\n\r\n")
         front.settle()
-        visitor.close()
+        visitor.reset()
         front.settle()
         front._access.flush()
         os.close(descriptor)
-    line = (tmp_path / "log").read_text()
-    assert r' "GET /\x22 HTTP/1.1" 499 0 shop#1 - ' in line
-    assert line.endswith(" client-gone\n")
+    lines = [
+        re.sub(r"^[0-9-]{10}T[0-9:]{8}\.[0-9]{3}Z | [0-9a-f]{12}-[0-9a-f]+ ", "", line)
+        for line in file.read_text().splitlines()
+    ]
+    assert lines == [
+        '192.0.2.7 "GET /a\\x22b\\x5cc HTTP/1.1" 404 63 shop#3 0.0625 0.0625-',
+        '192.0.2.7 "GET / HTTP/1.1" 404 1500 shop#3 0.5000 0.5000-',
+        '192.0.2.7 "GET / HTTP/1.1" 404 0 shop#3 0.0000 0.0000-',
+        '192.0.2.7 "GET /gone HTTP/1.1" 499 0 shop#3 - 0.0000client-gone',
+    ]
