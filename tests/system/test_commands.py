@@ -283,8 +283,10 @@ def test_files_and_people(folder: Path, person: Person) -> None:
         assert mode(run.run_directory / "control.sock") == (0o660 if as_root else 0o600)
         assert facts["uid"] == person.uid
         for worker in run.workers().values():
-            owners = procfs.uids(worker)
-            assert 0 not in owners
+            # supervisord calls it RUNNING before it has imported all and become somebody else.
+            owners = wait_until(
+                lambda worker=worker: owners if 0 not in (owners := procfs.uids(worker)) else None, "its user"
+            )
             assert as_root or owners == {person.uid}
         if as_root:
             assert "root" in run.output  # the app runs as root: a warning says so
