@@ -26,8 +26,13 @@ def app(
     **keys: object,
 ) -> str:
     """`[apps.NAME]` in the folder `apps`, where `with_apps` puts the fixture apps."""
-    usual = {"command": command, "directory": "apps", "environment": UNMEASURED | dict(environment or {})}
-    return _table(f"apps.{name}", usual | keys)
+    usual: dict[str, object] = {"command": command, "directory": "apps"}
+    # Dotted keys, to which a test may add its own.
+    variables = {
+        f"environment.{json.dumps(key)}": value
+        for key, value in (UNMEASURED | dict(environment or {})).items()
+    }
+    return _table(f"apps.{name}", usual | keys | variables)
 
 
 def with_apps(folder: Path) -> Path:
