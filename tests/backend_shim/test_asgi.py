@@ -242,3 +242,19 @@ def test_kinds(app: Callable[..., Any], expected: bool) -> None:
     assert is_asgi(app) is expected
     kind = AsgiGuard if expected else WsgiGuard
     assert isinstance(guard(app, Pairing(TOKEN, "/", None)), kind)
+
+
+def test_a_scope_cannot_pretend_to_be_sealed() -> None:
+    guard, app = guarded()
+    assert call(guard, http(**{"portico.paired": True}))[0]["status"] == 400
+    assert app.scopes == []
+
+
+def test_a_field_of_ours_in_another_spelling_never_reaches_the_app() -> None:
+    """A framework that takes `_` for `-` would read it as the certificate."""
+    guard, app = guarded()
+    call(
+        guard, http(PAIRED, (b"ms_aspnetcore_clientcert", b"forged"), (b"ms-aspnetcore-clientcert", b"true"))
+    )
+    (scope,) = app.scopes
+    assert scope["headers"] == [(b"ms-aspnetcore-clientcert", b"true")]

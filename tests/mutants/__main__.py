@@ -20,8 +20,11 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from tests.mutants.fault import Fault
-from tests.mutants.faults import FAULTS
+from tests.mutants.faults import FAULTS as FORWARDING_FAULTS
+from tests.mutants.front import FRONT_FAULTS
+from tests.mutants.processes import PROCESS_FAULTS
 
+FAULTS = (*FORWARDING_FAULTS, *FRONT_FAULTS, *PROCESS_FAULTS)
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = (
     "proxy",

@@ -797,13 +797,17 @@ def test_draining_finishes_what_runs_and_answers_one_more_on_an_idle_connection(
         assert worker.process.wait(20) == 0
 
 
-def test_a_worker_that_goes_waits_for_nobody_who_is_idle(worker: WorkerProcess) -> None:
-    with raw_app(answering(answer(b"200 OK", b"hello"))) as app, worker.connect() as idle:
+def test_a_worker_that_goes_waits_for_nobody_who_is_idle(tmp_path: Path) -> None:
+    with (
+        worker_process(tmp_path, front="drain_limit = 3600\nkeep_alive_timeout = 3600") as worker,
+        raw_app(answering(answer(b"200 OK", b"hello"))) as app,
+        worker.connect() as idle,
+    ):
         worker.publish(app.port)
         idle.sendall(GET)
         read_response(idle)
         worker.process.send_signal(signal.SIGTERM)
-        assert worker.process.wait(20) == 0  # and drain_limit is longer
+        assert worker.process.wait(20) == 0
         assert idle.recv(1) == b""
 
 

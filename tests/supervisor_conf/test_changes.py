@@ -133,3 +133,12 @@ def test_another_content_of_the_environment_file_needs_new_processes() -> None:
 def test_an_app_that_comes_is_not_recycled() -> None:
     found = compare(with_apps(app("blog")), with_apps(app("shop", path="/shop"), app("blog")))
     assert (found.added, found.changed, found.recycled, found.moved) == (("shop",), (), (), ())
+
+
+@pytest.mark.parametrize(
+    "key", ["command", "directory", "user", "environment", "environment_file", "transport", "require_pairing"]
+)
+def test_who_an_app_is_and_what_it_may_do_takes_new_processes(key: str) -> None:
+    """Whatever the table says: one that runs as a user whom it no longer has is a hole."""
+    changed = dataclasses.replace(SHOP, **{key: DIFFERENT})
+    assert compare(START, with_apps(changed)).recycled == ("shop",)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from supervisor_conf import accounts
 from supervisor_conf.control import messages
 from supervisor_conf.control.client import ControlClient
 from supervisor_conf.control.messages import AppRoutes, Done, GiveUp, Order, Report
@@ -129,11 +130,12 @@ def test_an_app_that_is_not_guarded_is_served_and_status_says_so(keeper: MakePee
 
 
 def test_an_app_that_exits_is_tried_twice_and_reported_once(keeper: MakePeer) -> None:
-    command = python("import sys; print('no database'); sys.exit(3)")
+    command = python("import os, sys; print(os.environ['ASPNETCORE_TOKEN'], 'no database'); sys.exit(3)")
     with keeper(command) as peer, worker_of(peer) as worker:
         worker.say(messages.Need("shop"))
         report = failure(worker)
         assert len(peer.children) == 2
+        assert report.last_lines.startswith("[token] ")  # of those who print their environment
         assert report.failed_step == "listening"
         assert report.exit == "exit status 3"
         assert "no database" in report.last_lines
@@ -533,6 +535,25 @@ def test_a_worker_that_is_confirmed_late_is_let_in(keeper: MakePeer) -> None:
     with worker_of(peer) as worker:
         peer.send(messages.WorkerSpawned("portico-front:0", os.getpid()))
         worker.heard.wait_for(AppRoutes)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user for a moment")
+def test_orders_are_taken_from_root_and_who_started_it_alone(
+    keeper: MakePeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not from the workers' user, who may open the socket."""
+    with keeper(server()) as peer:
+        peer.wait_for_socket()
+        monkeypatch.chdir(peer.run_directory)
+        peer.run_directory.chmod(0o711)
+        with accounts.ActingAs(accounts.account("nobody")):
+            stranger = WorkerPeer(Path("control.sock"), "operator")
+        with stranger:
+            assert (
+                "from root and from the user who started"
+                in stranger.heard.wait_for(messages.Refused).sentence
+            )
+            assert stranger.ended.wait(PATIENCE)
 
 
 def test_an_operator_is_never_told_a_route(keeper: MakePeer, run_directory: Path) -> None:

@@ -137,8 +137,11 @@ def test_descriptors_that_are_no_listening_sockets() -> None:
     read, write = os.pipe()
     try:
         assert "is not an open socket" in _sentence(Listen(scheme="fd", fd=read))
-        with socket.socket() as idle:
-            assert "not a listening stream socket" in _sentence(Listen(scheme="fd", fd=idle.fileno()))
+        with socket.socket() as idle, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as packets:
+            packets.bind("\0portico-test-" + os.urandom(8).hex())  # abstract: no file
+            packets.listen()
+            for one in (idle, packets):
+                assert "not a listening stream socket" in _sentence(Listen(scheme="fd", fd=one.fileno()))
     finally:
         os.close(read)
         os.close(write)

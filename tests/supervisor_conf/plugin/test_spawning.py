@@ -13,6 +13,7 @@ import pytest
 from supervisor.xmlrpc import Faults
 
 from supervisor_conf.control import messages
+from supervisor_conf.plugin.redaction import MASK
 from tests.supervisor_conf.plugin.rig import (
     FOREVER,
     Rig,
@@ -68,6 +69,7 @@ def test_a_start_is_a_fresh_generation_port_and_token(rig: Rig) -> None:
     assert second.generation == 2
     assert second.port != first.port
     assert second.token != first.token
+    assert len(set(second.token)) > 8  # of 64 digits by chance
     assert second.nonce != first.nonce
 
 
@@ -329,8 +331,10 @@ def _output(rig: Rig, spawned: messages.Spawned) -> messages.Output:
 
 
 def test_each_start_writes_a_log_of_its_own_with_the_bytes_as_they_are(tmp_path: Path) -> None:
+    """But for the token, which is in no file."""
     source = (
-        r"import os, signal; os.write(1, b'\x1b[1mbytes \xff\x00\n'); os.write(2, b'err'); signal.pause()"
+        r"import os, signal; os.write(1, b'\x1b[1mbytes \xff\x00\n'); os.write(2, b'err'); "
+        r"os.write(1, os.environb[b'ASPNETCORE_TOKEN']); signal.pause()"
     )
     rig = Rig(tmp_path, settings_of(tmp_path, python(source), stdout_log=str(tmp_path / "logs/shop/stdout")))
     try:
@@ -338,7 +342,7 @@ def test_each_start_writes_a_log_of_its_own_with_the_bytes_as_they_are(tmp_path:
         rig.be_keeper()
         first = rig.start_app()
         assert re.fullmatch(rf"stdout_\d{{14}}_{first.pid}\.log", Path(first.log).name)
-        written = b"\x1b[1mbytes \xff\x00\nerr"
+        written = b"\x1b[1mbytes \xff\x00\nerr" + MASK
         wait_for(lambda: Path(first.log).read_bytes() == written, rig)
         output = _output(rig, first)
         assert output.text == written.decode("utf-8", "replace")
