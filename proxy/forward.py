@@ -153,6 +153,7 @@ class Conversation:
             self.client.when_gone = self.client.write_pace = None
             if self.upload is not None:
                 self.upload.stop()
+                self.upload = None  # it holds us, and the pieces of a body, until cycles are looked for
             if not self.finished:
                 self.app.close()
 

@@ -308,6 +308,7 @@ class Stream:
                 raise StreamClosed("the stream is closed")
             if self._had_its_turns():
                 self._park_reader(timeout)
+                continue  # it may have been closed meanwhile
             self._stop_reading()
             try:
                 moved = os.splice(self._sock.fileno(), pipe, limit)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.streams import READ_AHEAD_LIMIT
+from proxy.upload import Upload
 from tests.kit.memory import MemorySocket
 from tests.kit.memory_front import MemoryFront, memory_front
 from tests.properties.messages import END_OF_HEAD, Ask, Coding, fill
@@ -296,3 +299,21 @@ def test_who_ends_its_own_half_and_reads_on_does_not_take_half_an_answer_for_the
         app.close()
         front.settle()
         front.check_at_rest()
+
+
+def test_an_upload_that_is_over_is_freed_at_once() -> None:
+    """It and its conversation hold each other, and pieces of a body: thousands of them would wait for the collector."""
+    with memory_front() as front:
+        gc.collect()
+        gc.disable()
+        try:
+            before = {id(one) for one in gc.get_objects() if type(one) is Upload}
+            visitor, app = begun(front, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nfirst")
+            visitor.send(b"later")
+            front.settle()
+            app.send(OK)
+            front.settle()
+            assert visitor.recv_all().endswith(b"ok")
+            assert [one for one in gc.get_objects() if type(one) is Upload and id(one) not in before] == []
+        finally:
+            gc.enable()

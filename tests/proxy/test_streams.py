@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+
 import gevent
 import pytest
 
@@ -101,6 +104,27 @@ def test_a_reader_that_finds_bytes_every_time_lets_the_others_run(end: End) -> N
     reading = end.spawn(reader)
     assert reading.get(block=False) >= 100 // TURNS
     beside.kill()
+
+
+def test_who_is_closed_while_the_others_have_their_turn_is_told_so() -> None:
+    ours, far = socket.socketpair()
+    deadlines = Deadlines()
+    stream = Stream(ours, deadlines)
+    read_end, write_end = os.pipe()
+    far.send(b"x" * 10 * TURNS)
+
+    def splice() -> None:
+        for _ in range(TURNS):
+            assert stream.recv_into_pipe(write_end, 10, None) == 10
+
+    splicing = gevent.spawn(splice)
+    gevent.spawn(stream.close)
+    with pytest.raises(StreamClosed):
+        splicing.get()
+    deadlines.close()
+    far.close()
+    for descriptor in (read_end, write_end):
+        os.close(descriptor)
 
 
 # ------------------------------------------------------------------------------------------------------------
