@@ -22,6 +22,7 @@ DUPLEX = (
     "tests/properties/test_exchanges.py",
     "tests/properties/test_forwarding_in_any_order.py",
 )
+ORDER = ("tests/properties/test_forwarding_in_any_order.py",)
 TUNNEL = ("tests/properties/test_tunnels.py",)
 STREAMS = ("tests/proxy/test_streams.py",)
 SPLICE = ("tests/proxy/test_splice.py",)
@@ -266,6 +267,10 @@ FAULTS = (
           "half a request stays on a pooled connection", DUPLEX),
     Fault("proxy/forward.py", "            exchange.keep_alive = False  # RFC 9112 9.6: the rest", "            pass  # RFC 9112 9.6: the rest",
           "the rest of a body is read as the next request", DUPLEX),
+    Fault("proxy/exchange.py", "        return timeout is None or self.client.now() - self.moved < timeout", "        return True",
+          "an app that says nothing is waited for for ever", ORDER),
+    Fault("proxy/forward.py", "        self.timeout = exchange.desk.timeout\n", "        self.timeout = exchange.desk.timeout and 4 * exchange.desk.timeout\n",
+          "silence lasts several times as long as request_timeout", ORDER),
     Fault("proxy/wire.py", '    return b"*" if whole_server and target.authority else target.origin', "    return target.origin",
           "OPTIONS of a whole server becomes OPTIONS of /", DUPLEX),
     Fault("proxy/upload.py", '            self.failure = failure\n            with_app.app.close()', "            self.failure = failure",

@@ -14,13 +14,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from proxy.connection import GREENLET_PATIENCE, LINGER
 from tests.kit.examples import one_in
-from tests.kit.memory_front import memory_front
+from tests.kit.memory_front import TICK, MemoryFront, memory_front
 from tests.properties.messages import Answer, AppEnd, Ask, Coding, VisitorEnd
 
 sizes = st.sampled_from([0, 1, 7, 300, 5000, 150_000])
 few_bytes = st.sampled_from([1, 2, 20, 200, 1 << 30, 1 << 30])
 which = st.integers(0, 7)
+#: How late a wait may end: it is looked at once a tick, and begins between two.
+ROUNDING = 2 * TICK
 
 requests = st.builds(
     Ask,
@@ -268,8 +271,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.front.app_refuses = False
         self.front.publish(self.routes + 1)
         self.after()
-        self.front.loop.pass_time(1000)  # nobody does anything any more
-        assert not self.front._connections, "somebody is served for ever"
+        self.nobody_does_anything_any_more()
         for app in self.apps:
             app.read()
         for visitor in self.visitors:
@@ -283,6 +285,71 @@ class AnyOrder(RuleBasedStateMachine):
                 visitor.sock.close()
         self.after()
         self.front.check_at_rest()
+
+    def nobody_does_anything_any_more(self) -> None:
+        """Requests that came in one piece are answered one after the other, and each has the time of one that came
+        alone: a connection may last for as many of these times as it has requests, and must be one further each
+        time."""
+        longest = self.longest_exchange()
+        for _ in range(max((len(visitor.asked) for visitor in self.visitors), default=0) + 1):
+            served = {connection: connection.exchange for connection in self.front._connections}
+            self.front.loop.pass_time(longest)
+            for connection in self.front._connections:
+                assert connection.exchange is not served[connection], "a request is served for ever"
+            if not self.front._connections:
+                return
+        raise AssertionError("somebody is served for ever")
+
+    def longest_exchange(self) -> float:
+        """Seconds from any moment of an exchange that everybody has left alone to its end, and to the end of a
+        connection that asks no more. Silence lasts request_timeout, and once more if the last byte moved after its
+        beginning; a head that is not complete, and a refusal that nobody reads, header_timeout each."""
+        front = self.front.settings.front
+        waits = (
+            *(request_timeout(self.front),) * 2,
+            *(front.header_timeout,) * 2,
+            front.keep_alive_timeout,
+            GREENLET_PATIENCE,
+            LINGER,
+        )
+        return sum(wait + ROUNDING for wait in waits)
+
+
+def request_timeout(front: MemoryFront) -> float:
+    return front.settings.apps[0].request_timeout
+
+
+def ten_requests_in_one_piece() -> AnyOrder:
+    machine = AnyOrder()
+    machine.begin(app_capacity=1 << 20, warm=True, quick_lane=False)
+    machine.a_visitor_comes(Ask(0), capacity=1 << 20, count=1 << 30)
+    for _ in range(9):
+        machine.a_visitor_asks(0, Ask(0), count=1 << 30)
+    return machine
+
+
+def test_requests_that_came_in_one_piece_are_each_waited_for_as_long_as_one_alone() -> None:
+    """Ten of them to an app that says nothing are twenty minutes, and not for ever."""
+    machine = ten_requests_in_one_piece()
+    silence = request_timeout(machine.front)
+    for answered in range(1, 11):
+        seconds = seconds_until_answer(machine, answered)
+        assert silence <= seconds <= silence + ROUNDING
+    machine.teardown()
+
+
+def test_ten_requests_that_nobody_waits_for_any_more_end_too() -> None:
+    ten_requests_in_one_piece().teardown()
+
+
+def seconds_until_answer(machine: AnyOrder, number: int) -> int:
+    visitor = machine.visitors[0]
+    for seconds in range(1000):
+        visitor.read()
+        if visitor.got.count(b"HTTP/1.1 504 ") == number:
+            return seconds
+        machine.time_passes(1)
+    raise AssertionError("a request is served for ever")
 
 
 TestAnyOrder = AnyOrder.TestCase
