@@ -71,7 +71,8 @@ class Ask:
 
 @dataclass
 class Seen:
-    """A request as the app sees it. `fresh`: the first on its connection; `answer`: what the app sends."""
+    """A request as the app sees it. `fresh`: the first on its connection; `answer`: what the app sends; `taken_along`:
+    its connection was reset, and nobody has listened since, as when a process dies."""
 
     number: int
     head: h11.Request
@@ -80,6 +81,8 @@ class Seen:
     complete: bool = False
     answer: Answer | None = None
     begun: bool = False  # a byte of the answer was sent
+    reset: bool = False
+    taken_along: bool = False
 
 
 @dataclass

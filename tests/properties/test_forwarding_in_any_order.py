@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -206,6 +207,9 @@ class AnyOrder(RuleBasedStateMachine):
             app.read()
             self.tell_truth_of_an_end(app)
             app.gone = True
+            if reset and app.requests:
+                app.requests[-1].reset = True
+                self.mark_what_is_taken_along()
             app.sock.reset() if reset else app.sock.close()
             self.after()
 
@@ -218,6 +222,13 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def the_app_refuses(self) -> None:
         self.front.app_refuses = True
+        self.mark_what_is_taken_along()
+
+    def mark_what_is_taken_along(self) -> None:
+        if self.front.app_refuses:
+            for ask in self.asks.values():
+                for seen in ask.seen:
+                    seen.taken_along |= seen.reset
 
     # Keeper and clock
 
@@ -242,13 +253,15 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_sent_twice(self) -> None:
+        """But once after an idle connection that ended under it, and once after one that a dead process took along."""
         for ask in self.asks.values():
-            if len(ask.seen) > 1:
-                first, *_ = ask.seen
-                assert len(ask.seen) == 2, "sent three times"
-                assert ask.may_be_repeated, "repeated though it may not be"
-                assert not first.fresh, "repeated after a connection of its own"
-                assert not first.begun, "repeated after an answer had begun"
+            repeated = ask.seen[:-1]
+            assert ask.may_be_repeated or not repeated, "repeated though it may not be"
+            assert not any(seen.begun for seen in repeated), "repeated after an answer had begun"
+            of_their_own = [seen for seen in repeated if seen.fresh]
+            assert len(of_their_own) <= 1, "sent to a third generation"
+            assert len(repeated) - len(of_their_own) <= 1, "repeated on an idle connection"
+            assert all(seen.taken_along for seen in of_their_own), "repeated after a connection of its own"
 
     @invariant()
     def the_front_is_well(self) -> None:
@@ -340,6 +353,21 @@ def test_requests_that_came_in_one_piece_are_each_waited_for_as_long_as_one_alon
 
 def test_ten_requests_that_nobody_waits_for_any_more_end_too() -> None:
     ten_requests_in_one_piece().teardown()
+
+
+@pytest.mark.parametrize("dead", [True, False])
+def test_a_request_is_seen_again_only_if_its_process_is_dead(dead: bool) -> None:
+    machine = AnyOrder()
+    machine.begin(app_capacity=1 << 20, warm=True, quick_lane=False)
+    machine.a_visitor_comes(Ask(0), capacity=1 << 20, count=1 << 30)
+    if dead:
+        machine.the_app_refuses()
+    machine.the_app_goes(0, reset=True)
+    machine.a_generation_is_ready(replace=True)
+    machine.the_app_answers(0, Answer(0), count=1 << 30)
+    machine.nothing_is_sent_twice()
+    assert len(machine.asks[1].seen) == 1 + dead
+    machine.teardown()
 
 
 def seconds_until_answer(machine: AnyOrder, number: int) -> int:
