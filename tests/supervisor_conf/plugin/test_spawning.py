@@ -81,6 +81,7 @@ def test_a_generation_that_has_ended_is_not_signalled(rig: Rig) -> None:
     rig.keeper.say(messages.Signal(app="shop", slot=0, generation=first.generation + 1, signal=9))
     rig.keeper.say(messages.AskOutput(generation=first.generation, app="shop", slot=0))
     rig.keeper.expect(messages.Output)
+    assert rig.info("shop")["statename"] in ("STARTING", "RUNNING")
     assert alive(first.pid)
 
 
