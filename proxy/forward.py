@@ -398,7 +398,7 @@ class Conversation:
         self._to_client(response_head(response, exchange, chunked=False))
         self.client.when_gone = None
         before, limit = self.client.sent, exchange.desk.settings.tunnel_idle_timeout or None
-        exchange.reason = tunnel(self.client, self.app, limit)
+        exchange.reason = tunnel(self.client, self.app, limit, exchange.pipes)
         exchange.body_sent = self.client.sent - before
 
     def _client_left(self) -> None:

@@ -1,7 +1,7 @@
 """Pipes through which the kernel moves a body from one socket to the other, without its bytes ever coming up here
 (splice(2)): a fifth of the CPU that copying takes, for bodies of a megabyte and more.
 
-Only a body whose length a head has fixed may go this way: nothing looks at it.
+Only a body whose length a head has fixed may go this way, and a tunnel's flood: nothing looks at it.
 """
 
 from __future__ import annotations
@@ -60,21 +60,21 @@ class Pipes:
 
     def __init__(self) -> None:
         self._spare: list[Pipe] = []
-        self._lent = 0
+        self.lent = 0  # at the moment
 
     @contextmanager
     def borrowed(self) -> Iterator[Pipe | None]:
         """A pipe with nothing in it, or None where there is none that is worth it; one that comes back with something
         in it is closed."""
-        if self._lent >= AT_ONCE:
+        if self.lent >= AT_ONCE:
             yield None
             return
         pipe = self._spare.pop() if self._spare else _new_pipe()
-        self._lent += 1
+        self.lent += 1
         try:
             yield pipe
         finally:
-            self._lent -= 1
+            self.lent -= 1
             if pipe is not None:
                 self._take_back(pipe)
 

@@ -7,13 +7,17 @@ import resource
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from proxy import splice
 from proxy.splice import AT_ONCE, SPARE, WORTH_IT, Pipes
+from proxy.streams import Deadlines, Stream
+from proxy.tunnel import tunnel
 from tests.kit.raw_app import AppSide, answer, raw_app
+from tests.kit.until import wait_until
 from tests.kit.worker_process import WorkerProcess, worker_process
 
 BODY = os.urandom(5 * WORTH_IT + 4321)
@@ -132,6 +136,104 @@ def test_a_client_that_leaves_a_long_upload_ends_the_apps_connection(worker: Wor
             head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (2 * len(BODY))
             visitor.sendall(head + BODY)
         assert ended.wait(20)
+
+
+def far_ends() -> tuple[Stream, socket.socket, Stream, socket.socket, Deadlines]:
+    deadlines = Deadlines()
+    client, visitor = socket.socketpair()
+    ours, app = socket.socketpair()
+    return Stream(client, deadlines), visitor, Stream(ours, deadlines), app, deadlines
+
+
+def read_to_end(sock: socket.socket, into: list[bytes]) -> None:
+    sock.settimeout(20)
+    while more := sock.recv(1 << 20):
+        into.append(more)
+
+
+def test_a_flood_in_a_tunnel_is_moved_by_the_kernel_until_there_is_a_lull() -> None:
+    """Both ways at once; frames before and after it, and each end of input, come through as they do otherwise."""
+    client, visitor, ours, app, deadlines = far_ends()
+    pipes, down, up = Pipes(), [], []
+    lent = 0
+
+    @contextmanager
+    def borrowed() -> Iterator[splice.Pipe | None]:
+        nonlocal lent
+        lent += 1
+        with Pipes.borrowed(pipes) as pipe:
+            yield pipe
+
+    pipes.borrowed = borrowed  # type: ignore[method-assign]
+
+    def talk(sock: socket.socket) -> None:
+        for data in (b"frame", BODY * 8, b"another"):
+            sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+
+    threads = [threading.Thread(target=talk, args=(sock,)) for sock in (visitor, app)]
+    threads += [threading.Thread(target=read_to_end, args=args) for args in ((visitor, down), (app, up))]
+    for thread in threads:
+        thread.start()
+    assert tunnel(client, ours, 20, pipes) == ""
+    for thread in threads:
+        thread.join()
+    for closed in (client, ours, visitor, app):
+        closed.close()
+    assert b"".join(down) == b"".join(up) == b"frame" + BODY * 8 + b"another"
+    assert lent >= 2, "nothing was spliced"
+    with Pipes.borrowed(pipes) as pipe:
+        assert pipe is not None
+        assert pipe.held == 0
+    deadlines.close()
+
+
+def test_a_tunnel_whose_flood_is_not_taken_ends_when_it_has_been_idle() -> None:
+    client, visitor, ours, app, deadlines = far_ends()
+    pipes = Pipes()
+    sender = threading.Thread(target=lambda: app.send(BODY * 100))
+    app.settimeout(20)
+    sender.start()
+    assert tunnel(client, ours, 0.3, pipes) == "tunnel-idle"
+    sender.join()
+    for sock in (visitor, app):
+        sock.close()
+    deadlines.close()
+
+
+def test_a_tunnel_gives_its_pipe_back_in_a_lull_and_goes_on() -> None:
+    client, visitor, ours, app, deadlines = far_ends()
+    pipes = Pipes()
+    visitor.settimeout(20)
+
+    def exactly(count: int) -> bytes:
+        data = b""
+        while len(data) < count:
+            data += visitor.recv(1 << 20)
+        return data
+
+    heard: list[bytes] = []
+
+    def talk() -> None:
+        for _ in range(3):
+            sender = threading.Thread(target=app.sendall, args=(BODY,))
+            sender.start()
+            heard.append(exactly(len(BODY)))
+            sender.join()
+            wait_until(lambda: not pipes.lent, "a pipe that is given back")
+            app.sendall(b"frame")
+            heard.append(exactly(5))
+        app.shutdown(socket.SHUT_WR)
+        visitor.shutdown(socket.SHUT_WR)
+
+    talker = threading.Thread(target=talk)
+    talker.start()
+    assert tunnel(client, ours, 20, pipes) == ""
+    talker.join()
+    assert heard == [BODY, b"frame"] * 3
+    for closed in (client, ours, visitor, app):
+        closed.close()
+    deadlines.close()
 
 
 def test_pipes_are_used_again_empty_and_closed_otherwise() -> None:
