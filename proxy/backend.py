@@ -141,10 +141,8 @@ class Generation:
         self._connect = connect
         self.in_flight = 0
         self.answered = 0  # requests, since the last `served`
-        self.last_answer: tuple[bytes, Response | None] = (
-            b"",
-            None,
-        )  # how it began: the next begins so, mostly
+        # How it began: the next one mostly begins so too.
+        self.last_answer: tuple[bytes, Response | None] = b"", None
         self._answered_at = 0.0
         self.silent = 0  # requests that ran into request_timeout, since one was answered or the last `served`
         self.withdrawn = False

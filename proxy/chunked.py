@@ -105,8 +105,7 @@ class ChunkedReader:
 
     def _framed_anew(self, data: bytes) -> tuple[bytes, int]:
         piece = self.feed(data)
-        framed = chunk(piece) if piece else b""
-        return framed + last_chunk(self.trailers) if self.done else framed, len(piece)
+        return framed(piece, self.trailers if self.done else None), len(piece)
 
     def _step(self, data: bytes, at: int) -> int | None:
         """Take what is expected from `data[at:]`: where it ends, or None if it is not complete."""
@@ -183,6 +182,12 @@ def whole_chunks(data: bytes, at: int) -> tuple[int, int]:
 def chunk(data: bytes) -> bytes:
     """One chunk (RFC 9112 7.1)."""
     return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def framed(piece: bytes, trailers: Fields | None) -> bytes:
+    """A piece of a body as a chunk, if there is any of it; with its `trailers` the last one."""
+    whole = chunk(piece) if piece else b""
+    return whole if trailers is None else whole + last_chunk(trailers)
 
 
 def last_chunk(trailers: Fields) -> bytes:

@@ -38,8 +38,7 @@ from proxy.upload import Upload
 from proxy.wire import (
     NO_LENGTH,
     field_lines,
-    frame_down,
-    frame_up,
+    frame,
     is_offered,
     is_worth_splicing,
     may_chunk,
@@ -164,7 +163,8 @@ class Conversation:
         self.exchange.phase = "send"
         data = request_head(self.request, self.exchange, self.generation.token)
         if self.request.framing is not Framing.NONE:
-            data += frame_up(self.request, self.body, self.exchange.first_piece())
+            chunked = self.request.framing is Framing.CHUNKED
+            data += frame(chunked, self.body, self.exchange.first_piece())
         sent_before = self.app.sent
         try:
             self.app.send(data, self.timeout)
@@ -288,7 +288,7 @@ class Conversation:
             self._chunks_down(response, body)
             return
         piece = self._from_app(body.at_hand)
-        self._to_client(response_head(response, exchange, chunked) + frame_down(chunked, body, piece))
+        self._to_client(response_head(response, exchange, chunked) + frame(chunked, body, piece))
         exchange.body_sent += len(piece)
         if (pipes := exchange.pipes) is not None and is_worth_splicing(body):
             with pipes.borrowed() as pipe:
@@ -296,7 +296,7 @@ class Conversation:
                     self._splice_down(body, pipe)
         while not body.done:
             piece = self._from_app(lambda: body.read(self.timeout))
-            if data := frame_down(chunked, body, piece):
+            if data := frame(chunked, body, piece):
                 self._to_client(data)
             exchange.body_sent += len(piece)
 

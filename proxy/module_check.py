@@ -13,7 +13,6 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from time import monotonic
@@ -21,7 +20,7 @@ from time import monotonic
 from proxy.modules import Module
 from proxy.pipeline import BadModule, doubts_of, made, reach_folder_of
 from supervisor_conf.accounts import ActingAs, NoSuchUser, workers_account
-from supervisor_conf.settings import ModuleSettings, Settings, from_json
+from supervisor_conf.settings import Settings, from_json
 
 Problem = tuple[list[str], str, str, str]
 MISTAKE, REFUSAL, WARNING = "mistake", "refusal", "warning"
@@ -37,9 +36,10 @@ def problems(settings: Settings) -> list[Problem]:
         there = dataclasses.replace(
             settings, front=dataclasses.replace(settings.front, run_directory=Path(folder))
         )
-        for path, app, number, table in places(settings):
+        for place in settings.modules:
+            path, table = list(place.path), place.table
             try:
-                module = made(table, app, number, there, monotonic)
+                module = made(table, place.app, place.number, there, monotonic)
             except BadModule as problem:
                 found.append((path, table.use, str(problem), MISTAKE if problem.mistake else REFUSAL))
                 continue
@@ -56,15 +56,6 @@ def _close(found: list[Problem], path: list[str], use: str, module: Module) -> N
     except (Exception, SystemExit) as error:  # noqa: BLE001  others' code
         sentence = f"the module {use} does not close: {error or type(error).__name__}"
         found.append((path, use, sentence, REFUSAL))
-
-
-def places(settings: Settings) -> Iterator[tuple[list[str], str, int, ModuleSettings]]:
-    """Key path, app, number and table of each module."""
-    chains = [(["front", "modules"], "", settings.front.modules)]
-    chains += [(["apps", app.name, "modules"], app.name, app.modules) for app in settings.apps]
-    for path, app, tables in chains:
-        for number, table in enumerate(tables):
-            yield [*path, str(number)], app, number, table
 
 
 def _as_workers(user: str) -> AbstractContextManager[None]:

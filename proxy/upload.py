@@ -11,10 +11,11 @@ from proxy.body import Body, ChunkedBody, LengthBody, Truncated
 from proxy.exchange import bad_body
 from proxy.failures import Cause, Failure, Side, Stage
 from proxy.pace import Pace, TooSlow
+from proxy.peer import Framing
 from proxy.splice import Pipe
 from proxy.streams import StreamClosed, TimedOut
 from proxy.strict import Malformed
-from proxy.wire import frame_up, is_worth_splicing
+from proxy.wire import frame, is_worth_splicing
 
 if TYPE_CHECKING:
     from proxy.forward import Conversation
@@ -66,9 +67,10 @@ class Upload:
             with_app.app.close()
 
     def _piece_up(self, body: Body) -> None:
+        chunked = self._conversation.request.framing is Framing.CHUNKED
         piece = self._from_client(body.read)
         self._conversation.exchange.count_body(len(piece))
-        self._app_takes(frame_up(self._conversation.request, body, piece))
+        self._app_takes(frame(chunked, body, piece))
 
     def _chunks_up(self, body: ChunkedBody) -> None:
         """From chunks to chunks, as down."""

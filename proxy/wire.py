@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeGuard
 
 from proxy.body import Body, LengthBody
-from proxy.chunked import chunk, last_chunk
+from proxy.chunked import framed
 from proxy.exchange import Exchange
 from proxy.headers import Fields, own_lines, request_fields, response_fields
 from proxy.peer import Framing, Request, Response
@@ -144,20 +144,9 @@ def may_chunk(request: Request, response: Response) -> bool:
     return request.version == b"1.1" and response.framing in NO_LENGTH
 
 
-def frame_up(request: Request, body: Body, piece: bytes) -> bytes:
-    """A piece of the request body in the framing the client chose; the end too, once it has been seen."""
-    if request.framing is not Framing.CHUNKED:
-        return piece
-    framed = chunk(piece) if piece else b""
-    return framed + last_chunk(body.trailers) if body.done else framed
-
-
-def frame_down(chunked: bool, body: Body, piece: bytes) -> bytes:
-    """A piece of the response body in the client's framing; the end too, once it has been seen."""
-    if not chunked:
-        return piece
-    framed = chunk(piece) if piece else b""
-    return framed + last_chunk(body.trailers) if body.done else framed
+def frame(chunked: bool, body: Body, piece: bytes) -> bytes:
+    """A piece of `body` in the framing that its receiver gets; the end too, once it has been seen."""
+    return framed(piece, body.trailers if body.done else None) if chunked else piece
 
 
 def is_worth_splicing(body: Body) -> TypeGuard[LengthBody]:

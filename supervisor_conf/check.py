@@ -25,7 +25,6 @@ from supervisor_conf.setting_kinds import USER
 from supervisor_conf.settings import (
     AppSettings,
     FrontSettings,
-    ModuleSettings,
     Settings,
     to_json,
     without_secrets,
@@ -217,19 +216,15 @@ def _client_certificates(settings: Settings) -> Iterator[_Raw]:
     tls = settings.front.tls
     if tls is not None and tls.client_certificate != "off":
         return
-    places: list[tuple[KeyPath, tuple[ModuleSettings, ...]]] = [(("front",), settings.front.modules)]
-    places += [(("apps", app.name), app.modules) for app in settings.apps]
-    for path, modules in places:
-        for number, module in enumerate(modules):
-            if module.use == "client_certificate":
-                expected = "visitors to be asked for a certificate: in [front.tls]"
-                yield _Raw(
-                    (*path, "modules", str(number)),
-                    display(module.use),
-                    expected,
-                    'client_certificate = "optional"',
-                    Severity.WARNING,
-                )
+    for module in settings.modules:
+        if module.table.use == "client_certificate":
+            yield _Raw(
+                module.path,
+                display(module.table.use),
+                "visitors to be asked for a certificate: in [front.tls]",
+                'client_certificate = "optional"',
+                Severity.WARNING,
+            )
 
 
 def _tls(settings: Settings) -> Iterator[_Raw]:

@@ -21,10 +21,10 @@ ORDER_FD = 3
 LISTENER_FD = 4
 """With `transport = "fd"`: the listening socket, as the plugin lays it out."""
 
-# What lets an ASP.NET Core app call UseIISIntegration by itself.
 # Where an app sends visitors that came without TLS (UseHttpsRedirection).
 _HTTPS_PORT = "ASPNETCORE_ANCM_HTTPS_PORT"
 
+# What lets an ASP.NET Core app call UseIISIntegration by itself.
 _ASSEMBLIES = "ASPNETCORE_HOSTINGSTARTUPASSEMBLIES"
 _INTEGRATION = "Microsoft.AspNetCore.Server.IISIntegration"
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,11 +109,30 @@ class AppSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PlacedModule:
+    """A module's table and where it stands: `app` is "" for the front's, `number` its place in the written order."""
+
+    path: KeyPath
+    app: str
+    number: int
+    table: ModuleSettings
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     file: Path | None  # None: `portico run -- COMMAND`
     front: FrontSettings
     apps: tuple[AppSettings, ...]
     warnings: tuple[SettingsWarning, ...] = ()  # what a web.config says and Portico cannot do
+
+    @property
+    def modules(self) -> Iterator[PlacedModule]:
+        """Of the front and of every app, as they are written."""
+        chains: list[tuple[KeyPath, str, tuple[ModuleSettings, ...]]] = [(("front",), "", self.front.modules)]
+        chains += [(("apps", app.name), app.name, app.modules) for app in self.apps]
+        for path, app, tables in chains:
+            for number, table in enumerate(tables):
+                yield PlacedModule((*path, "modules", str(number)), app, number, table)
 
 
 # ------------------------------------------------------------------------------------------------------------

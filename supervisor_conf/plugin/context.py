@@ -23,9 +23,7 @@ from supervisor_conf.settings import AppSettings, Settings
 class Context:
     supervisord: Any
     settings: Settings  # the truth: what the keeper, and every start of an app, is given
-    of_workers: (
-        Settings  # what every new worker is given: earlier ones, where those of now brought no worker up
-    )
+    of_workers: Settings  # what every new worker is given: earlier ones, where these brought no worker up
     leaving: tuple[AppSettings, ...]  # apps that are in the settings no more, and still run
     memory: PluginMemory
     log: Any  # our event log

@@ -49,9 +49,6 @@ def warnings_of(content: bytes, environ: dict[str, str] | None = None) -> list[s
     return [warning.error.sentence for warning in good(content, environ).warnings]
 
 
-# attribute, text, key, value; what is refused
-
-
 def handler_setting(name: str, value: str) -> str:
     return f'<handlerSettings><handlerSetting name="{name}" value="{value}" /></handlerSettings>'
 

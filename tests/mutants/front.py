@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from tests.mutants.fault import Fault
+from tests.mutants.faults import SPLICE
 
 HANDLERS = ("tests/proxy/test_handlers.py",)
 NETWORKS = ("tests/proxy/test_networks.py",)
@@ -11,7 +12,6 @@ RANGES = ("tests/proxy/test_ranges.py",)
 CONDITIONS = ("tests/proxy/test_conditions.py",)
 ACCESS = ("tests/proxy/test_access.py",)
 PAGES = ("tests/proxy/test_pages.py", "tests/proxy/test_failures.py")
-SPLICE = ("tests/proxy/test_splice.py",)
 BALANCE = ("tests/proxy/test_balance.py",)
 REQUEST_ID = ("tests/proxy/modules/test_request_id.py",)
 CLOSED = ("tests/proxy/modules/test_offline.py",)

@@ -23,6 +23,13 @@ def front_with(**tls: object) -> FrontSettings:
     return replace(settings_of_memory().front, tls=settings)
 
 
+def say_hsts(front: MemoryFront) -> None:
+    tls = front.settings.front.tls
+    assert tls is not None
+    hsts = replace(front.settings.front, tls=replace(tls, hsts=60.0))
+    front.settings = replace(front.settings, front=hsts)
+
+
 def visit(front: MemoryFront) -> MemorySocket:
     """From an address, as nobody has who comes over a Unix socket."""
     ours, theirs = front.loop.pair()
@@ -145,10 +152,7 @@ def test_an_app_that_says_it_itself_is_left_alone() -> None:
 def test_every_answer_over_tls_says_it(quick: bool) -> None:
     """The app's, the front's own, and that of TRACE; none over plain HTTP."""
     with memory_front(tls=True, quick_lane=quick) as front:
-        tls = front.settings.front.tls
-        assert tls is not None
-        hsts = replace(front.settings.front, tls=replace(tls, hsts=60.0))
-        front.settings = replace(front.settings, front=hsts)
+        say_hsts(front)
         visitor = front.visit_encrypted()
         front.publish(1)
         for request, status in (
@@ -171,10 +175,7 @@ def test_every_answer_over_tls_says_it(quick: bool) -> None:
 def test_plain_http_on_an_encrypted_address_is_not_told() -> None:
     """RFC 6797 7.2: never over a way that is not secure, on which anybody may have said it."""
     with memory_front(tls=True) as front:
-        tls = front.settings.front.tls
-        assert tls is not None
-        hsts = replace(front.settings.front, tls=replace(tls, hsts=60.0))
-        front.settings = replace(front.settings, front=hsts)
+        say_hsts(front)
         visitor = front.visit(listen=HTTPS)
         got = front.ask(visitor, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         assert b"use https://" in got
@@ -184,10 +185,7 @@ def test_plain_http_on_an_encrypted_address_is_not_told() -> None:
 def test_an_answer_that_others_got_too_is_said_to_each_in_his_way() -> None:
     """Equal answers of an app are one response; whether it says it depends on who asks."""
     with memory_front(tls=True) as front:
-        tls = front.settings.front.tls
-        assert tls is not None
-        hsts = replace(front.settings.front, tls=replace(tls, hsts=60.0))
-        front.settings = replace(front.settings, front=hsts)
+        say_hsts(front)
         encrypted = front.visit_encrypted()
         plain = front.visit(listen=HTTP)
         front.publish(1)

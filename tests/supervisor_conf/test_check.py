@@ -133,19 +133,21 @@ def test_a_folder_that_the_workers_may_not_enter_is_a_warning(tmp_path: Path) ->
     assert findings(tmp_path, after=table) == []
 
 
+def told_of_module(folder: Path, use: str, code: str, severity: Severity, place: str) -> str:
+    """What is said of somebody's module of the front, whose file holds `code`."""
+    (folder / f"{use.partition(':')[0]}.py").write_text(code)
+    return one(findings(folder, after=f'[[front.modules]]\nuse = "{use}"\n'), severity, place)
+
+
 def test_a_module_that_cannot_say_what_it_doubts(tmp_path: Path) -> None:
-    (tmp_path / "unsure.py").write_text(
-        "from proxy.modules import Module\nclass Unsure(Module):\n    def doubts(self): return 1 / 0\n"
-    )
-    table = '[[front.modules]]\nuse = "unsure:Unsure"\n'
-    sentence = one(findings(tmp_path, after=table), Severity.WARNING, "front.modules.0")
+    code = "from proxy.modules import Module\nclass Unsure(Module):\n    def doubts(self): return 1 / 0\n"
+    sentence = told_of_module(tmp_path, "unsure:Unsure", code, Severity.WARNING, "front.modules.0")
     assert "it cannot say what it doubts: division by zero" in sentence
 
 
 def test_a_module_that_ends_the_process_is_told(tmp_path: Path) -> None:
-    (tmp_path / "leaving.py").write_text("import os\nos._exit(3)\n")
-    table = '[[front.modules]]\nuse = "leaving:Module"\n'
-    sentence = one(findings(tmp_path, after=table), Severity.REFUSAL, "front.modules")
+    code = "import os\nos._exit(3)\n"
+    sentence = told_of_module(tmp_path, "leaving:Module", code, Severity.REFUSAL, "front.modules")
     assert sentence.endswith("modules that work: it ended with status 3")
 
 
@@ -174,7 +176,7 @@ def test_options_that_no_machine_could_take_are_a_mistake(
 
 
 def test_what_modules_print_and_leave_behind_is_not_waited_for(tmp_path: Path) -> None:
-    (tmp_path / "chatty.py").write_text(
+    code = (
         "import atexit, threading\n"
         "from proxy.modules import Module\n"
         "print('hello', end='')\n"
@@ -183,32 +185,26 @@ def test_what_modules_print_and_leave_behind_is_not_waited_for(tmp_path: Path) -
         "    def __init__(self, options, context): threading.Thread(target=threading.Event().wait).start()\n"
         "    def close(self): raise RuntimeError('no')\n"
     )
-    table = '[[front.modules]]\nuse = "chatty:Chatty"\n'
-    sentence = one(findings(tmp_path, after=table), Severity.REFUSAL, "front.modules.0")
+    sentence = told_of_module(tmp_path, "chatty:Chatty", code, Severity.REFUSAL, "front.modules.0")
     assert sentence.endswith("does not close: no")
 
 
 def test_modules_that_do_not_come_to_an_end_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "MODULES_TIMEOUT", 2)
-    (tmp_path / "slow.py").write_text("import threading\nthreading.Event().wait()\n")
-    table = '[[front.modules]]\nuse = "slow:Slow"\n'
-    sentence = one(findings(tmp_path, after=table), Severity.REFUSAL, "front.modules")
+    code = "import threading\nthreading.Event().wait()\n"
+    sentence = told_of_module(tmp_path, "slow:Slow", code, Severity.REFUSAL, "front.modules")
     assert "expected modules that are made within 2 seconds" in sentence
 
 
 def test_a_module_that_wants_to_end_the_process_is_told_by_its_name(tmp_path: Path) -> None:
-    (tmp_path / "leaving.py").write_text("raise SystemExit(3)\n")
-    table = '[[front.modules]]\nuse = "leaving:Module"\n'
-    sentence = one(findings(tmp_path, after=table), Severity.REFUSAL, "front.modules.0")
+    code = "raise SystemExit(3)\n"
+    sentence = told_of_module(tmp_path, "leaving:Module", code, Severity.REFUSAL, "front.modules.0")
     assert sentence.endswith("the module leaving:Module does not start: 3")
 
 
 def test_a_module_that_cannot_be_closed_is_told_by_its_name(tmp_path: Path) -> None:
-    (tmp_path / "staying.py").write_text(
-        "from proxy.modules import Module\nclass Staying(Module):\n    def close(self): raise RuntimeError('no')\n"
-    )
-    table = '[[front.modules]]\nuse = "staying:Staying"\n'
-    sentence = one(findings(tmp_path, after=table), Severity.REFUSAL, "front.modules.0")
+    code = "from proxy.modules import Module\nclass Staying(Module):\n    def close(self): raise RuntimeError('no')\n"
+    sentence = told_of_module(tmp_path, "staying:Staying", code, Severity.REFUSAL, "front.modules.0")
     assert sentence.endswith("the module staying:Staying does not close: no")
 
 
